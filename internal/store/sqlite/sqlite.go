@@ -1,0 +1,87 @@
+// Package sqlite opens the store on a SQLite file in a data folder that it locks: one process at a time. It never opens one without the lock.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"serin/internal/store"
+)
+
+// File is the name of the database inside the data folder.
+const File = "serin.db"
+
+// ErrLocked is wrapped by the error of Open when another process holds the data folder.
+var ErrLocked = errors.New("data folder is in use")
+
+// Open locks the data folder dir, making it when it is missing, and opens its database: WAL, synchronous FULL, foreign keys on.
+func Open(ctx context.Context, dir string) (*store.DB, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("make data folder %s: %w", dir, err)
+	}
+	unlock, err := lock(filepath.Join(dir, "serin.lock"))
+	if err != nil {
+		return nil, err
+	}
+	db, err := open(ctx, filepath.Join(dir, File), unlock)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store in %s: %w", dir, err), unlock())
+	}
+	return db, nil
+}
+
+func open(ctx context.Context, file string, unlock func() error) (*store.DB, error) {
+	write, err := sql.Open("sqlite", dsn(file, "immediate"))
+	if err != nil {
+		return nil, err
+	}
+	write.SetMaxOpenConns(1)
+	read, err := sql.Open("sqlite", dsn(file, "deferred"))
+	if err != nil {
+		return nil, errors.Join(err, write.Close())
+	}
+	read.SetMaxOpenConns(4)
+	db, err := store.New(ctx, store.Handles{Write: write, Read: read, Close: unlock})
+	if err != nil {
+		return nil, errors.Join(err, read.Close(), write.Close())
+	}
+	return db, nil
+}
+
+func dsn(file, txlock string) string {
+	q := url.Values{"_txlock": {txlock}}
+	for _, pragma := range []string{"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "busy_timeout(10000)"} {
+		q.Add("_pragma", pragma)
+	}
+	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
+}
+
+// lock takes the file lock and writes our pid into it, so that whoever finds it taken can say who has it.
+func lock(file string) (unlock func() error, err error) {
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open lock file: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := os.ReadFile(file)
+		_ = f.Close()
+		return nil, fmt.Errorf("%w: %s is locked by process %s; stop it, talk to it with --server, or use another --data",
+			ErrLocked, file, strings.TrimSpace(string(holder)))
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err := f.WriteAt([]byte(fmt.Sprintf("%d\n", os.Getpid())), 0); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f.Close, nil
+}
