@@ -32,6 +32,16 @@ func Bucket(salt, key string) int {
 	return int(d.Sum64() % Buckets)
 }
 
+// BucketBytes is Bucket for a key that is still part of a request's bytes.
+func BucketBytes(salt string, key []byte) int {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.WriteString(salt)
+	_, _ = d.WriteString(":")
+	_, _ = d.Write(key)
+	return int(d.Sum64() % Buckets)
+}
+
 // Set is an immutable set of buckets. The zero value is empty. Its JSON form is a list of inclusive ranges, [[0,499],[700,799]].
 type Set struct{ ranges [][2]int }
 
