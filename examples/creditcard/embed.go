@@ -1,5 +1,5 @@
 // Package creditcard holds the demo's data and models inside the binary. It is
-// data with its attribution (README.md) and must never grow behaviour.
+// data with its attribution (README.md) and must never grow code.
 package creditcard
 
 import "embed"
