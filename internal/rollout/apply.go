@@ -81,7 +81,11 @@ func Apply(s State, t Task, r Result, now time.Time) (State, []Event, error) {
 		return s, nil, fmt.Errorf("task %q of rollout %s: %w: its plan has no such task", t.ID, s.ID, ErrIllegal)
 	}
 	c := &change{State: s.clone(), now: now}
-	if r.Status == StatusRunning {
+	switch {
+	case r.Foreign != nil:
+		c.foreign(node, *r.Foreign)
+		return c.done()
+	case r.Status == StatusRunning:
 		c.checkpoint(node, r)
 		return c.done()
 	}
@@ -150,6 +154,7 @@ func (c *change) succeed(node Node, r Result) error {
 	case KindKeep:
 		c.outcome(TaskKeepChampion, "done", r.Reason)
 		c.end(Rejected, c.Ending.Reason)
+		c.owe(r)
 		c.Task = TaskNotifyRejected
 		c.event(Event{Name: "RolloutRejected", Reason: c.Reason})
 	case KindNotify:

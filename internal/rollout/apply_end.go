@@ -23,6 +23,23 @@ func (c *change) hold(code, reason string) {
 // CodeRoutingChanged is the code of the hold that a foreign writer of the routing file causes.
 const CodeRoutingChanged = "routing_changed"
 
+// foreign takes a change of the routing that was not ours: it is never undone. A canary that somebody disabled is an abort by that writer.
+func (c *change) foreign(node Node, f Foreign) {
+	if c.Ending != nil || c.Phase.Ended() {
+		return
+	}
+	if f.Disabled && c.Exposed {
+		reason := fmt.Sprintf("aborted by %s: %s", f.Writer, f.Reason)
+		c.outcome(node.ID, "aborted", reason)
+		c.goBack(Ending{Phase: RolledBack, Reason: reason, Actor: f.Writer, External: true})
+		return
+	}
+	reason := fmt.Sprintf("the routing was changed by %s: %s", f.Writer, f.Reason)
+	c.hold(CodeRoutingChanged, reason)
+	c.Hold.Code, c.Hold.Reason, c.Reason = CodeRoutingChanged, reason, reason
+	c.park(node)
+}
+
 // sticky says whether only a person can end the hold: samples cannot tell why somebody else changed the routing.
 func (h *Hold) sticky() bool { return h != nil && h.Code == CodeRoutingChanged }
 

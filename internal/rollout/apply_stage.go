@@ -52,6 +52,9 @@ func (c *change) judged(node Node, j Judged) {
 	if c.Stage == nil {
 		c.Stage = &StageVerdict{Stage: node.Stage, Since: c.now}
 	}
+	if c.Stage.Verdict == OnUnhealthy {
+		return
+	}
 	c.Stage.Judge, c.Stage.Judgement = j.State, &j.Judgement
 	switch j.Judgement.Decision {
 	case analysis.DecisionRollback:
@@ -129,13 +132,22 @@ func (c *change) monitored(node Node, r Result) {
 	case c.Stage.Return != "" && c.Stage.Stop:
 		c.Task, c.Stage.Return = c.Stage.Return, ""
 	case c.Stage.Stop:
-		if p := c.Stage.Promoted; p != nil && p.Override && c.Stage.Verdict != OnHealthy {
-			c.Stage.Verdict = "skipped"
-			c.outcome(node.ID, "skipped", fmt.Sprintf("promoted by %s without the evidence: %s", p.Actor, p.Reason))
-		}
+		c.passed(node)
 		c.Hold = nil
 		c.event(Event{Name: "RolloutStepCompleted", Reason: node.ID + ": " + c.Tasks[node.ID].Reason})
 		c.Task = decideID(c.Plan.Stages(), node.Stage+1)
+	}
+}
+
+// passed records why a bake ended well: the judge's word, or a person's.
+func (c *change) passed(node Node) {
+	if p := c.Stage.Promoted; p != nil && c.Stage.Verdict != OnHealthy {
+		c.Stage.Verdict = "skipped"
+		c.outcome(node.ID, "skipped", fmt.Sprintf("promoted by %s without the evidence: %s", p.Actor, p.Reason))
+		return
+	}
+	if c.Tasks[node.ID].Verdict != OnHealthy {
+		c.outcome(node.ID, OnHealthy, c.Reason)
 	}
 }
 
@@ -188,11 +200,11 @@ func backoff(failures int) time.Duration {
 
 // park spends the wait for another attempt of deploy or promote in the bake of the weight that has traffic, so that a canary that goes bad meanwhile is rolled back.
 func (c *change) park(node Node) {
-	if !c.Exposed || c.Ending != nil || c.Phase.Ended() || node.Stage < 0 {
+	if !c.Exposed || c.Ending != nil || c.Phase.Ended() || node.Kind != KindDeploy && node.Kind != KindPromote {
 		return
 	}
 	stage := node.Stage
-	if node.Kind != KindDeploy {
+	if node.Kind == KindPromote {
 		stage--
 	}
 	if stage < 0 {

@@ -25,8 +25,6 @@ func Send(s State, sig Signal, now time.Time) (State, []Event, error) {
 		err = c.retry(sig)
 	case SignalGrant:
 		err = c.grant(sig)
-	case SignalHold:
-		err = c.holdBy(sig)
 	case SignalSupersede:
 		err = c.supersede(sig)
 	default:
@@ -138,7 +136,7 @@ func (c *change) abortBy(sig Signal) error {
 		return nil
 	}
 	c.outcome(c.Task, "aborted", fmt.Sprintf("aborted by %s: %s", sig.Actor, sig.Reason))
-	c.goBack(Ending{Phase: RolledBack, Reason: fmt.Sprintf("aborted by %s: %s", sig.Actor, sig.Reason), Actor: sig.Actor, External: sig.External})
+	c.goBack(Ending{Phase: RolledBack, Reason: fmt.Sprintf("aborted by %s: %s", sig.Actor, sig.Reason), Actor: sig.Actor})
 	return nil
 }
 
@@ -179,7 +177,11 @@ func (c *change) grant(sig Signal) error {
 	if !ok {
 		return c.illegal(sig, "its plan has no task %q", sig.Task)
 	}
-	for _, n := range graph[max(position(c.State, c.Task), 0):max(position(c.State, sig.Task), 0)] {
+	from, to := position(c.State, c.Task), position(c.State, sig.Task)
+	if to < from {
+		return c.illegal(sig, "%s has passed, it is at %s", sig.Task, c.Task)
+	}
+	for _, n := range graph[from:to] {
 		if n.Kind == KindDecide || n.ID == TaskAdmit || n.Kind == KindMonitor && c.Tasks[n.ID].Verdict == OnHealthy {
 			continue
 		}
@@ -192,16 +194,6 @@ func (c *change) grant(sig Signal) error {
 		return c.illegal(sig, "%s has paused it (%s)", c.Pause.Actor, c.Pause.Reason)
 	}
 	c.Granted = sig.Task
-	return nil
-}
-
-// holdBy records that something outside has changed in a way that only a person can judge.
-func (c *change) holdBy(sig Signal) error {
-	if err := c.mustBeOpen(sig); err != nil {
-		return err
-	}
-	c.hold(CodeRoutingChanged, sig.Reason)
-	c.Hold.Code, c.Hold.Reason, c.Reason = CodeRoutingChanged, sig.Reason, sig.Reason
 	return nil
 }
 

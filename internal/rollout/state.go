@@ -219,12 +219,21 @@ type Result struct {
 	// Exposed is set by the checkpoint that a deploy makes before it writes the routing, Promoting by the one before a promotion touches the registry.
 	Exposed   bool `json:"exposed,omitempty"`
 	Promoting bool `json:"promoting,omitempty"`
+	// Foreign is set when another writer has changed the routing under the task.
+	Foreign *Foreign `json:"foreign,omitempty"`
 	// Owed asks for the settle task after the end.
 	Owed bool `json:"owed,omitempty"`
 
 	// Log are lines of the task's log; Evidence is stored with the attempt.
 	Log      []string        `json:"-"`
 	Evidence json.RawMessage `json:"-"`
+}
+
+// Foreign is a change of the routing that was not ours. One that disabled the canary is an abort by its writer; any other is a person's to judge.
+type Foreign struct {
+	Disabled bool   `json:"disabled"`
+	Writer   string `json:"writer"`
+	Reason   string `json:"reason"`
 }
 
 // Judged is one tick of a bake: the judge's new state and its judgement.
@@ -289,8 +298,6 @@ type Signal struct {
 	Override bool `json:"override,omitempty"`
 	// Task, with SignalGrant: the task that a command asks to perform.
 	Task string `json:"task,omitempty"`
-	// External, with SignalAbort: another writer disabled the canary in the routing file.
-	External bool `json:"external,omitempty"`
 }
 
 // SignalName says what a signal asks for.
@@ -305,8 +312,6 @@ const (
 	SignalRetry   SignalName = "retry"
 	// SignalGrant lets an external driver's row go forward up to a task.
 	SignalGrant SignalName = "grant"
-	// SignalHold records that the routing was changed by another writer in a way that is no abort.
-	SignalHold SignalName = "hold"
 	// SignalSupersede ends the watch of a succeeded rollout because a new one starts.
 	SignalSupersede SignalName = "supersede"
 )
