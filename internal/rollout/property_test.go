@@ -20,19 +20,20 @@ var (
 // next, and checks after every transition what must always hold.
 func TestRandomHistoriesKeepTheInvariants(t *testing.T) {
 	t.Parallel()
-	ends := map[Phase]int{}
+	ends, seen := map[Phase]int{}, map[Phase]int{}
 	for seed := range uint64(1500) {
 		h := &history{t: t, r: rand.New(rand.NewPCG(seed, 7)), now: epoch}
 		h.begin()
 		for range 120 {
 			h.act()
+			seen[h.s.Phase]++
 		}
 		ends[h.s.Phase]++
 	}
 	t.Logf("ends: %v", ends)
 	for _, p := range []Phase{Succeeded, RolledBack, Rejected, Aborted, Failed, Held, Paused, Progressing} {
-		if ends[p] == 0 {
-			t.Errorf("no random history ended as %s: the test does not reach it", p)
+		if seen[p] == 0 {
+			t.Errorf("no random history was ever %s: the test does not reach it", p)
 		}
 	}
 }
@@ -89,6 +90,9 @@ func (h *history) transition() (State, string) {
 	switch h.r.IntN(10) {
 	case 0, 1:
 		sig := Signal{Name: pick(h.r, allSignals), Actor: "ann", Reason: "x", Override: h.r.IntN(3) == 0, Task: pick(h.r, Graph(h.s.Plan, h.s.Kind)).ID}
+		if sig.Name == SignalAbort && h.r.IntN(8) > 0 {
+			return h.s, "wait"
+		}
 		s, _, err := Send(h.s, sig, h.now)
 		if err != nil && !errors.Is(err, ErrIllegal) {
 			h.t.Fatalf("signal %s: %v", sig.Name, err)
