@@ -272,3 +272,44 @@ func BenchmarkParquet(b *testing.B) {
 		}
 	}
 }
+
+// TestHoldout reads the demo's data, which another Parquet writer than ours made.
+func TestHoldout(t *testing.T) {
+	t.Parallel()
+	table, err := Read(context.Background(), "../../examples/creditcard/holdout.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels, err := table.Label("is_fraud")
+	if err != nil {
+		t.Fatal(err)
+	}
+	positives := 0
+	for _, positive := range labels {
+		if positive {
+			positives++
+		}
+	}
+	amount, err := table.Float("Amount")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table.Rows() != 2669 || positives != 131 || len(amount) != 2669 || len(table.Names()) != 30 {
+		t.Errorf("%d rows, %d positives, columns %v; README.md says 2669 and 131", table.Rows(), positives, table.Names())
+	}
+	// The payments differ in their time, which the models and this file leave out.
+	seen, repeated := make(map[string]bool), 0
+	for row := range table.Rows() {
+		key := ""
+		for i := range table.columns {
+			key += fmt.Sprintf("%x,", math.Float64bits(table.columns[i].num[row]))
+		}
+		if seen[key] {
+			repeated++
+		}
+		seen[key] = true
+	}
+	if n, err := table.Duplicates(); err != nil || n != repeated || n != 3 {
+		t.Errorf("%d duplicates, %v; row by row %d, want 3", n, err, repeated)
+	}
+}
