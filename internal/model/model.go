@@ -36,6 +36,8 @@ type Pin struct {
 	Version string `json:"version"`
 	// Digest is the Digest of the version's files, "sha256:" and 64 hex digits; empty when the files cannot be read by Serin.
 	Digest string `json:"digest,omitempty"`
+	// Slot is the URL, 1 or 2, that serves the version with the backend `urls`; 0 with every other backend.
+	Slot int `json:"slot,omitempty"`
 }
 
 // RefKind says what a Ref points at.

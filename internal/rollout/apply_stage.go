@@ -95,7 +95,7 @@ func (c *change) stopWhenOver() {
 	if c.Stage == nil {
 		return
 	}
-	c.Stage.Stop = c.bakeOver() || c.Stage.Return != "" && !c.Stage.ReturnAt.After(c.now)
+	c.Stage.Stop = c.Stage.Restart || c.bakeOver() || c.Stage.Return != "" && !c.Stage.ReturnAt.After(c.now)
 }
 
 func (c *change) bakeOver() bool {
@@ -123,6 +123,7 @@ func (c *change) nextDecide() Node {
 
 // monitored closes a bake. One that returns before it is over is simply begun again.
 func (c *change) monitored(node Node, r Result) {
+	c.Stage.Restart = false
 	c.stopWhenOver()
 	switch {
 	case c.Ending != nil:

@@ -104,7 +104,7 @@ func (s State) Directive(t Task) Signals {
 	case KindWatch:
 		return Signals{Stop: s.WatchUntil.IsZero() || s.Stage == nil || s.Stage.Stop}
 	case KindMonitor:
-		return Signals{Stop: s.Task != t.ID || s.Stage == nil || s.Stage.Stop}
+		return Signals{Stop: s.Task != t.ID || s.Stage == nil || s.Stage.Stop, Promoted: s.Stage != nil && s.Stage.Promoted != nil}
 	case KindAdmit, KindCompare, KindDecide, KindDeploy, KindPromote, KindRollback, KindKeep, KindNotify, KindUndo, KindSettle:
 		return Signals{Stop: s.Task != t.ID && !s.owes(t.ID)}
 	}

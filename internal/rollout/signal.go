@@ -155,7 +155,7 @@ func (c *change) retry(sig Signal) error {
 	case node.Kind == KindMonitor && c.Stage != nil && c.Stage.Return != "":
 		c.Stage.ReturnAt = c.now
 	case node.Kind == KindMonitor && c.Stage != nil:
-		c.Stage = &StageVerdict{Stage: c.Stage.Stage, Since: c.now}
+		c.Stage = &StageVerdict{Stage: c.Stage.Stage, Since: c.now, Restart: true}
 		delete(c.Tasks, node.ID)
 	}
 	c.Hold, c.RetryAt, c.Failures = nil, time.Time{}, 0

@@ -155,8 +155,9 @@ type StageVerdict struct {
 	Since time.Time `json:"since"`
 	// Promoted is set when a person promoted the stage: the rest of its bake is skipped once the evidence allows it, or at once with Override.
 	Promoted *Promotion `json:"promoted,omitempty"`
-	// Stop asks the running bake to return.
-	Stop bool `json:"stop,omitempty"`
+	// Stop asks the running bake to return; Restart makes it begin anew, because a person asked for a retry.
+	Stop    bool `json:"stop,omitempty"`
+	Restart bool `json:"restart,omitempty"`
 	// Return is a task that waits for another attempt while the bake goes on, and ReturnAt when it may have it.
 	Return   string    `json:"return,omitempty"`
 	ReturnAt time.Time `json:"return_at,omitzero"`
@@ -246,6 +247,8 @@ type Judged struct {
 type Signals struct {
 	// Stop asks the task to return now: the bake is over, the rollout goes back, or somebody ended it.
 	Stop bool
+	// Promoted says that a person promoted the stage: judge it as if its bake were over.
+	Promoted bool
 }
 
 // Action is what Next says to do.
