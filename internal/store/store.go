@@ -9,26 +9,39 @@ import (
 	"fmt"
 )
 
-// ErrNotFound is wrapped by the error of every look-up that finds no row.
-var ErrNotFound = errors.New("not found")
+// The errors that callers branch on.
+var (
+	// ErrNotFound is wrapped by the error of every look-up that finds no row.
+	ErrNotFound = errors.New("not found")
+	// ErrExists is wrapped when a row that may be written only once is there already.
+	ErrExists = errors.New("exists already")
+	// ErrFenced is wrapped when an attempt is not open any more: somebody else went on, and its result must not be applied.
+	ErrFenced = errors.New("the attempt is not open any more")
+	// ErrConflict is wrapped when a row has changed since it was read: read it again and start over.
+	ErrConflict = errors.New("the row has changed meanwhile")
+)
 
 // DB is a set of tables. Reads run side by side; writes one after another.
 type DB struct {
 	write *sql.DB
 	read  *sql.DB
 	close func() error
+	// dialect names the folder with the statements that only this kind of database understands.
+	dialect string
 }
 
 // Handles are the pools a DB works on: Write has exactly one connection, Read several, Close releases what the opener holds (a lock) after both.
+// Dialect is "sqlite" or "postgres".
 type Handles struct {
-	Write *sql.DB
-	Read  *sql.DB
-	Close func() error
+	Dialect string
+	Write   *sql.DB
+	Read    *sql.DB
+	Close   func() error
 }
 
 // New wraps opened pools and brings the schema up to date. It refuses a database that a newer release has migrated.
 func New(ctx context.Context, h Handles) (*DB, error) {
-	db := &DB{write: h.Write, read: h.Read, close: h.Close}
+	db := &DB{write: h.Write, read: h.Read, close: h.Close, dialect: h.Dialect}
 	if err := db.migrate(ctx); err != nil {
 		return nil, err
 	}

@@ -32,34 +32,41 @@ func Open(ctx context.Context, dir string) (*store.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := open(ctx, filepath.Join(dir, File), unlock)
+	db, err := open(ctx, settings{file: filepath.Join(dir, File), unlock: unlock})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", dir, err), unlock())
 	}
 	return db, nil
 }
 
-func open(ctx context.Context, file string, unlock func() error) (*store.DB, error) {
-	write, err := sql.Open("sqlite", dsn(file, "immediate"))
+// settings are what open needs: the file, what releases the lock on its folder, and more pragmas for every connection.
+type settings struct {
+	file    string
+	unlock  func() error
+	pragmas []string
+}
+
+func open(ctx context.Context, s settings) (*store.DB, error) {
+	write, err := sql.Open("sqlite", dsn(s.file, "immediate", s.pragmas...))
 	if err != nil {
 		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	read, err := sql.Open("sqlite", dsn(file, "deferred"))
+	read, err := sql.Open("sqlite", dsn(s.file, "deferred", s.pragmas...))
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}
 	read.SetMaxOpenConns(4)
-	db, err := store.New(ctx, store.Handles{Write: write, Read: read, Close: unlock})
+	db, err := store.New(ctx, store.Handles{Dialect: "sqlite", Write: write, Read: read, Close: s.unlock})
 	if err != nil {
 		return nil, errors.Join(err, read.Close(), write.Close())
 	}
 	return db, nil
 }
 
-func dsn(file, txlock string) string {
+func dsn(file, txlock string, more ...string) string {
 	q := url.Values{"_txlock": {txlock}}
-	for _, pragma := range []string{"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "busy_timeout(10000)"} {
+	for _, pragma := range append([]string{"journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "busy_timeout(10000)"}, more...) {
 		q.Add("_pragma", pragma)
 	}
 	return "file:" + (&url.URL{Path: file}).EscapedPath() + "?" + q.Encode()
