@@ -1,0 +1,229 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+
+	"serin/internal/rollout"
+	"serin/internal/store"
+)
+
+// maxBody is the largest request body that is read.
+const maxBody = 1 << 20
+
+// Operator carries out what needs more than the row: a registry, a plan file, a routing file. It is built by the app.
+// Errors wrap ErrInvalid, ErrConflict or ErrNotFound where the caller can do something about it.
+type Operator interface {
+	Start(ctx context.Context, actor string, r StartRequest) (rollout.State, error)
+	Undo(ctx context.Context, actor, name string, r UndoRequest) (rollout.State, error)
+	Perform(ctx context.Context, actor, id, task string, r TaskRequest) (TaskAnswer, error)
+}
+
+// Safety carries out what must work on bad days.
+type Safety interface {
+	Rollback(ctx context.Context, actor, name string, r RollbackRequest) (RollbackAnswer, error)
+	Unblock(ctx context.Context, actor, name string, r UnblockRequest) error
+}
+
+// Models knows the models that are served or configured.
+type Models interface {
+	Models(ctx context.Context) ([]Model, error)
+	// Routing gives the model's routing document as it stands in its file, and its generation.
+	Routing(ctx context.Context, name string) (document []byte, generation int64, err error)
+}
+
+// Signaller hands a person's word to a rollout.
+type Signaller interface {
+	Signal(ctx context.Context, id string, sig rollout.Signal) error
+}
+
+// The errors that the API tells apart. Errors of other kinds are answered with 500.
+var (
+	ErrInvalid  = errors.New("not valid")
+	ErrNotFound = errors.New("not found")
+	ErrConflict = errors.New("conflict")
+)
+
+// Options are what a handler works on.
+type Options struct {
+	Store    *store.DB
+	Engine   Signaller
+	Operator Operator
+	Safety   Safety
+	Models   Models
+	Version  string
+	Logger   *slog.Logger
+}
+
+// Server answers the API.
+type Server struct {
+	Options
+	mux *http.ServeMux
+}
+
+// New checks the options and makes the routes.
+func New(o Options) (*Server, error) {
+	if o.Store == nil || o.Engine == nil || o.Operator == nil || o.Safety == nil || o.Models == nil || o.Logger == nil {
+		return nil, errors.New("the API needs a store, an engine, an operator, safety, models and a logger")
+	}
+	s := &Server{Options: o, mux: http.NewServeMux()}
+	for pattern, handle := range map[string]func(*http.Request) (any, error){
+		"GET /api/v1/health":                          s.health,
+		"GET /api/v1/models":                          s.models,
+		"POST /api/v1/models/{model}/undo":            s.undo,
+		"POST /api/v1/models/{model}/rollback":        s.rollback,
+		"POST /api/v1/models/{model}/unblock":         s.unblock,
+		"GET /api/v1/models/{model}/history":          s.modelHistory,
+		"POST /api/v1/rollouts":                       s.start,
+		"GET /api/v1/rollouts":                        s.list,
+		"GET /api/v1/rollouts/{id}":                   s.get,
+		"GET /api/v1/rollouts/{id}/state":             s.state,
+		"GET /api/v1/rollouts/{id}/logs":              s.logs,
+		"GET /api/v1/rollouts/{id}/history":           s.history,
+		"GET /api/v1/rollouts/{id}/graph":             s.graph,
+		"POST /api/v1/rollouts/{id}/actions/{action}": s.action,
+		"POST /api/v1/rollouts/{id}/tasks/{task}":     s.perform,
+	} {
+		s.mux.HandleFunc(pattern, s.answer(handle))
+	}
+	s.mux.HandleFunc("GET /api/v1/models/{model}/routing", s.routing)
+	s.mux.HandleFunc("GET /api/v1/rollouts/{id}/wait", s.wait)
+	s.mux.HandleFunc("/", s.unknown)
+	return s, nil
+}
+
+// ServeHTTP answers one request. There are no tokens yet, so only loopback names are answered and no page of another origin may call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !loopback(r.Host) || r.Header.Get("Origin") != "" && !sameOrigin(r) {
+		s.fail(w, http.StatusForbidden, "forbidden", fmt.Sprintf("host %q is not a loopback name: until there are tokens the API answers on loopback only", r.Host))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	s.mux.ServeHTTP(w, r)
+}
+
+func loopback(host string) bool {
+	name := host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = h
+	}
+	name = strings.Trim(name, "[]")
+	if name == "localhost" || name == "" {
+		return true
+	}
+	ip := net.ParseIP(name)
+	return ip != nil && ip.IsLoopback()
+}
+
+func sameOrigin(r *http.Request) bool {
+	_, host, ok := strings.Cut(r.Header.Get("Origin"), "://")
+	return ok && host == r.Host
+}
+
+func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	s.fail(w, http.StatusNotFound, "no_such_endpoint", fmt.Sprintf("%s %s: no such endpoint", r.Method, r.URL.Path))
+}
+
+// answer turns a handler's value or error into the reply.
+func (s *Server) answer(handle func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := handle(r)
+		if err != nil {
+			s.failed(w, r, err)
+			return
+		}
+		s.reply(w, http.StatusOK, v)
+	}
+}
+
+func (s *Server) reply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		s.Logger.Warn("an answer was not sent whole", "err", err)
+	}
+}
+
+func (s *Server) fail(w http.ResponseWriter, status int, code, message string) {
+	s.reply(w, status, Error{Code: code, Message: message})
+}
+
+// failed is the one mapping from errors to status codes.
+func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, store.ErrNotFound):
+		s.fail(w, http.StatusNotFound, "not_found", err.Error())
+	case errors.Is(err, rollout.ErrIllegal), errors.Is(err, ErrConflict):
+		s.fail(w, http.StatusConflict, "conflict", err.Error())
+	case errors.As(err, &tooLarge):
+		s.fail(w, http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the request body is larger than %d bytes", maxBody))
+	case errors.Is(err, ErrInvalid):
+		s.fail(w, http.StatusBadRequest, "invalid", err.Error())
+	case errors.Is(err, context.Canceled):
+		s.fail(w, http.StatusServiceUnavailable, "stopping", "the server is stopping: try again")
+	default:
+		s.Logger.Error("an API call was not carried out", "method", r.Method, "path", r.URL.Path, "err", err)
+		s.fail(w, http.StatusInternalServerError, "internal", err.Error())
+	}
+}
+
+// actor is who calls. Without tokens it is what the command says, which loopback callers are trusted to say truly.
+func actor(r *http.Request) string {
+	if a := strings.TrimSpace(r.Header.Get("X-Serin-Actor")); a != "" && len(a) <= 200 {
+		return a
+	}
+	return "api"
+}
+
+func decode(r *http.Request, v any) error {
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return err
+		}
+		return fmt.Errorf("request body: %w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+func (s *Server) health(*http.Request) (any, error) {
+	return Health{Status: "ok", Version: s.Version, PID: os.Getpid()}, nil
+}
+
+func (s *Server) models(r *http.Request) (any, error) {
+	models, err := s.Models.Models(r.Context())
+	if models == nil {
+		models = []Model{}
+	}
+	return models, err
+}
+
+// routing serves the routing document for readers on other hosts. The ETag is its generation.
+func (s *Server) routing(w http.ResponseWriter, r *http.Request) {
+	document, generation, err := s.Models.Routing(r.Context(), r.PathValue("model"))
+	if err != nil {
+		s.failed(w, r, err)
+		return
+	}
+	tag := strconv.Quote(strconv.FormatInt(generation, 10))
+	w.Header().Set("ETag", tag)
+	if r.Header.Get("If-None-Match") == tag {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := w.Write(document); err != nil {
+		s.Logger.Warn("an answer was not sent whole", "err", err)
+	}
+}
