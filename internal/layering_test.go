@@ -86,7 +86,7 @@ var thirdParty = map[string][]string{
 	"github.com/cespare/xxhash/v2":        {"internal/traffic"},
 	"github.com/prometheus/client_golang": {"internal/app", "internal/api", "internal/engine", "internal/gateway", "internal/notify", "internal/promapi", "internal/registry", "internal/sampler"},
 	"github.com/prometheus/client_model":  {"internal/gateway", "internal/sampler"},
-	"github.com/prometheus/common":        {"internal/promapi", "internal/sampler"},
+	"github.com/prometheus/common":        {"internal/gateway", "internal/promapi", "internal/sampler"},
 	"golang.org/x/sys":                    {"internal/routingfile", "internal/store/sqlite"},
 	"github.com/google/go-cmp":            {},
 	"github.com/rogpeppe/go-internal":     {},
