@@ -37,7 +37,7 @@ func Marshal(p rollout.Plan, head string) []byte {
 	w.line("", "  routing:")
 	w.line("customers keep their side by this header", "    key: %s", text(p.Routing.Key))
 	w.line("else by this field of the request's JSON", "    field: %s", text(p.Routing.Field))
-	w.line("", "    by: %s", text(p.Routing.By))
+	w.line("key: each customer stays on one side | random: each request is drawn", "    by: %s", text(p.Routing.By))
 	w.line("requests without a key: champion | random", "    missing: %s", text(p.Routing.Missing))
 	w.line("stage | version", "    uris: %s", text(p.Routing.URIs))
 	w.line("extended | strict (the key serin in a file of its own)", "    compat: %s", text(p.Routing.Compat))

@@ -172,7 +172,7 @@ func (r *reader) routing(v strictyaml.Value) {
 			}
 		},
 		"field":   strictyaml.Set(&to.Field, strictyaml.Value.TextOrEmpty),
-		"by":      strictyaml.Choose(&to.By, "key"),
+		"by":      strictyaml.Choose(&to.By, "key", "random"),
 		"missing": strictyaml.Choose(&to.Missing, "champion", "random"),
 		"uris":    strictyaml.Choose(&to.URIs, "stage", "version"),
 		"compat":  strictyaml.Choose(&to.Compat, "extended", "strict"),

@@ -117,10 +117,10 @@ var specFaults = []struct {
 		`5:15: hold.max: 0s is too short: at least 1ms`,
 		`5:25: hold.then: is the text "promote": use rollback or keep`,
 	}},
-	{"routing: {key: 'X User', field: 7, by: random, missing: canary, uris: alias, compat: loose}", []string{
+	{"routing: {key: 'X User', field: 7, by: cookie, missing: canary, uris: alias, compat: loose}", []string{
 		`5:18: routing.key: is "X User": a header name has letters, digits and dashes, such as X-Customer-Id`,
 		`5:35: routing.field: is the number 7: write it in quotes if the text is meant`,
-		`5:42: routing.by: is the text "random": use key`,
+		`5:42: routing.by: is the text "cookie": use key or random`,
 		`5:59: routing.missing: is the text "canary": use champion or random`,
 		`5:73: routing.uris: is the text "alias": use stage or version`,
 		`5:88: routing.compat: is the text "loose": use extended or strict`,

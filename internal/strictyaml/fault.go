@@ -10,7 +10,8 @@ import (
 // Fault is one thing that is wrong in a file, or with Warning one that is allowed but unwise.
 type Fault struct {
 	File string `json:"file"`
-	// Line and Column count from 1; the column counts characters.
+	// Line and Column count from 1; the column counts characters. Line 0 is for what has no place in a file: File then says what it is about,
+	// such as "environment PROMETHEUS_URL".
 	Line   int `json:"line"`
 	Column int `json:"column"`
 	// Message begins with the key that it is about and ends with what to do.
@@ -23,6 +24,9 @@ func (f Fault) String() string {
 	kind := ""
 	if f.Warning {
 		kind = "warning: "
+	}
+	if f.Line == 0 {
+		return fmt.Sprintf("%s: %s%s", f.File, kind, f.Message)
 	}
 	return fmt.Sprintf("%s:%d:%d: %s%s", f.File, f.Line, f.Column, kind, f.Message)
 }
@@ -40,7 +44,12 @@ func (e *Error) Error() string {
 	case 1:
 		return e.Faults[0].String()
 	}
-	return fmt.Sprintf("%s (and %d more: serin lint %s lists them)", e.Faults[0], len(e.Faults)-1, e.Faults[0].File)
+	for _, f := range e.Faults {
+		if f.Line > 0 {
+			return fmt.Sprintf("%s (and %d more: serin lint %s lists them)", e.Faults[0], len(e.Faults)-1, f.File)
+		}
+	}
+	return fmt.Sprintf("%s (and %d more like it)", e.Faults[0], len(e.Faults)-1)
 }
 
 // Refusal makes an error of the faults that are no warnings; nil when there is none.

@@ -185,6 +185,16 @@ func TestRefusal_IsAnErrorOfTheHardFaultsOnly(t *testing.T) {
 	if err == nil || err.Error() != "f:3:4: wrong" {
 		t.Errorf("error %v, want f:3:4: wrong", err)
 	}
+	nowhere := Fault{File: "environment X", Message: "wrong"}
+	for want, faults := range map[string][]Fault{
+		"environment X: wrong":                                       {nowhere},
+		"environment X: wrong (and 1 more like it)":                  {nowhere, nowhere},
+		"environment X: wrong (and 1 more: serin lint f lists them)": {nowhere, {File: "f", Line: 1, Column: 1, Message: "wrong"}},
+	} {
+		if got := Refusal(faults).Error(); got != want {
+			t.Errorf("error %q, want %q", got, want)
+		}
+	}
 	if got := warning.String(); got != "f:1:2: warning: unwise" {
 		t.Errorf("warning reads %q", got)
 	}

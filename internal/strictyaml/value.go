@@ -215,6 +215,9 @@ func suggestion(key string, fields Fields) string {
 	for name := range fields {
 		known = append(known, name)
 	}
+	if len(known) == 0 {
+		return ": it has no keys, write {}"
+	}
 	slices.Sort(known)
 	best, distance := "", len(key)/2+1
 	for _, name := range known {
