@@ -101,6 +101,7 @@ func waitReady(t *testing.T, uri string, ended <-chan error) {
 func TestConformanceRealMLflow(t *testing.T) {
 	tg := target{uri: startMLflow(t)}
 	t.Run("suite", func(t *testing.T) { conformance(t, tg) })
+	t.Run("crash anywhere", func(t *testing.T) { suiteCrash(t, tg) })
 	t.Run("host check", func(t *testing.T) { realHostCheck(t, tg) })
 	t.Run("run and logged model addresses", func(t *testing.T) { realAddresses(t, tg) })
 	t.Run("four promotions at once", func(t *testing.T) { realRace(t, tg) })

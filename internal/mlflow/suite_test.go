@@ -50,6 +50,11 @@ func TestConformanceInProcess(t *testing.T) {
 	conformance(t, target{uri: "http://localhost", http: mlflow.InProcess(embedded(t))})
 }
 
+func TestCrashAnywhere(t *testing.T) {
+	t.Parallel()
+	suiteCrash(t, target{uri: "http://localhost", http: mlflow.InProcess(embedded(t))})
+}
+
 func TestConformanceOverHTTP(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(embedded(t))
@@ -65,7 +70,6 @@ func conformance(t *testing.T, tg target) {
 	t.Run("errors", func(t *testing.T) { t.Parallel(); suiteErrors(t, tg) })
 	t.Run("register and fetch", func(t *testing.T) { t.Parallel(); suiteFetch(t, tg) })
 	t.Run("promote", func(t *testing.T) { t.Parallel(); suitePromote(t, tg) })
-	t.Run("crash anywhere", func(t *testing.T) { t.Parallel(); suiteCrash(t, tg) })
 }
 
 // newClient makes a client of the target; change may alter its options.
