@@ -29,6 +29,9 @@ type Sample struct {
 	Revision string `json:"revision,omitempty"`
 	// WeightPct is the canary's share in percent that was in force until At.
 	WeightPct float64 `json:"weight_pct"`
+	// Restarted says that the source saw the process restart since the tick before, although no counter need be lower than it was then:
+	// everything in this line is new. Sources that look once a tick leave it false, and a drop tells.
+	Restarted bool `json:"restarted,omitempty"`
 	// Requests counts requests by status code ("200", "503"). Nil means the counters could not be read: the line counts as missing.
 	Requests map[string]Number `json:"requests"`
 	// Latency is the cumulative histogram of request durations; nil when the source has none.
