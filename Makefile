@@ -70,7 +70,7 @@ vet: ## go vet, with and without the integration tests
 
 lint: ## golangci-lint with .golangci.yml
 	@scripts/peers golangci-lint
-	$(PEERS)/bin/golangci-lint run ./...
+	$(PEERS)/bin/golangci-lint run --allow-serial-runners ./...
 
 house: ## Layers, sizes and rules of the house
 	go test -count=1 ./internal

@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -99,10 +100,13 @@ func parse(root string) ([]source, error) {
 	return sources, err
 }
 
+// parsed is the repository, read once for all tests.
+var parsed = sync.OnceValues(func() ([]source, error) { return parse("..") })
+
 // parseRepository is parse for the tests of the repository itself.
 func parseRepository(t *testing.T) []source {
 	t.Helper()
-	sources, err := parse(repository(t))
+	sources, err := parsed()
 	if err != nil {
 		t.Fatal(err)
 	}
