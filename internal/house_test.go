@@ -93,11 +93,11 @@ func TestHouse_RulesSeePlantedViolations(t *testing.T) {
 		},
 		{
 			"sleep", "a/a_test.go", "package a\n\nfunc f() { time.Sleep(1) }\n",
-			[]string{"a/a_test.go:3: time.Sleep: wait for a condition, or use testing/synctest"},
+			[]string{"a/a_test.go:3: time.Sleep: wait for a condition, or in a synctest bubble for <-time.After(d)"},
 		},
 		{
 			"sleep in test support", "a/atest/a.go", doc + "package atest\n\nfunc f() { time.Sleep(1) }\n",
-			[]string{"a/atest/a.go:4: time.Sleep: wait for a condition, or use testing/synctest"},
+			[]string{"a/atest/a.go:4: time.Sleep: wait for a condition, or in a synctest bubble for <-time.After(d)"},
 		},
 		{
 			"undocumented", "a/a.go", doc + "package a\n\nfunc F() {}\n\ntype T struct{}\n\nfunc (T) M() {}\n\nvar V, w = 1, 2\n\nconst C = 1\n",
@@ -284,7 +284,7 @@ func testProblems(s source) []string {
 		}
 		switch {
 		case x.Name == "time" && sel.Sel.Name == "Sleep":
-			problems = append(problems, s.at(sel.Pos())+": time.Sleep: wait for a condition, or use testing/synctest")
+			problems = append(problems, s.at(sel.Pos())+": time.Sleep: wait for a condition, or in a synctest bubble for <-time.After(d)")
 		case slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, sel.Sel.Name) && slices.Contains([]string{"t", "b", "f", "tb"}, x.Name):
 			problems = append(problems, s.at(sel.Pos())+": "+sel.Sel.Name+": a test that can skip can hide; fail and say what is missing")
 		}
