@@ -25,6 +25,8 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 // handle is the front's handler: the gateway's own paths, and everything else through the gateway.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	s.inFlight.Add(1)
+	defer s.inFlight.Add(-1)
 	x, _ := exchanges.Get().(*exchange)
 	defer exchanges.Put(x)
 	x.resp.Reset()

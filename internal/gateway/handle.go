@@ -217,9 +217,12 @@ func (w *work) attempt(ctx context.Context, role traffic.Role, number int) resul
 func (w *work) explain(ctx context.Context, why Reason, err error) int {
 	w.g.opts.Logger.DebugContext(ctx, "backend gave no answer", "model", w.s.name, "version", string(w.resp.ServedBy),
 		"revision", w.resp.Version, "request_id", string(w.req.ID), "err", err)
-	if why == ReasonTimeout {
+	switch why {
+	case ReasonTimeout:
 		w.resp.fail(http.StatusGatewayTimeout, "the model did not answer in time: try again")
-	} else {
+	case ReasonStatus:
+		w.resp.fail(http.StatusInternalServerError, "the model failed on this request")
+	case ReasonConnect, ReasonBroken, ReasonTooBig, ReasonOpen, ReasonFull:
 		w.resp.fail(http.StatusBadGateway, "the model gave no usable answer: try again")
 	}
 	return w.resp.Status

@@ -33,6 +33,7 @@ type Server struct {
 	opts     ServerOptions
 	http     *fasthttp.Server
 	draining atomic.Bool
+	inFlight atomic.Int64
 	// base is the context of the requests in flight; it ends with the last of them or with the drain's deadline.
 	base func() context.Context
 }
@@ -107,8 +108,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	deadline, done := context.WithTimeout(base, s.opts.DrainTime)
 	defer done()
 	if err := s.http.ShutdownWithContext(deadline); err != nil {
+		open := s.inFlight.Load()
 		cancel() // what still runs is told to end
-		return fmt.Errorf("gateway drain: %w: %d connections were still open and are cut", err, s.http.GetOpenConnectionsCount())
+		return fmt.Errorf("gateway drain: %w: %d requests had no answer yet and are cut", err, open)
 	}
 	return <-served
 }
