@@ -189,9 +189,9 @@ func (c cache) commit(temp string, m manifest) (Fetched, error) {
 		if have, ok := c.open(place, k); ok && have.Pin.Digest == m.Digest {
 			return have, os.RemoveAll(temp)
 		}
-		old := temp + "-old"
-		if moveErr := os.Rename(place, old); moveErr == nil {
-			defer os.RemoveAll(old) //nolint:errcheck // a left-over is harmless: its name begins with the temp prefix
+		damaged := temp + "-old"
+		if moveErr := os.Rename(place, damaged); moveErr == nil {
+			_ = os.RemoveAll(damaged) // a left-over is harmless: its name begins with the temp prefix, and a later fetch removes it
 		}
 	}
 	if err != nil {

@@ -80,72 +80,69 @@ func newAPIError(endpoint string, resp *http.Response, body []byte) *APIError {
 	if isJSON := decodeError(body, e); !isJSON {
 		e.Message = oneLine(plainText(resp, body))
 	}
-	e.kind, e.Advice = classify(e, resp)
+	v := classify(e, resp)
+	e.kind, e.Advice = v.kind, v.advice
 	return e
 }
 
-// classify maps an answer to a sentinel and advice: MLflow's code first, then the texts that its middlewares send, then the status.
-func classify(e *APIError, resp *http.Response) (error, string) {
+// meaning is what an answer amounts to, and what to do about it; advice is empty where the message says enough.
+type meaning struct {
+	kind   error
+	advice string
+}
+
+// classify maps an answer to its meaning: MLflow's code first, then the texts that its middlewares send, then the status.
+func classify(e *APIError, resp *http.Response) meaning {
+	if kind, ok := kindOfCode[e.Code]; ok {
+		return meaning{kind: kind}
+	}
 	if e.Code != "" {
-		if kind, ok := kindOfCode(e.Code); ok {
-			return kind, ""
-		}
-		return kindOfStatus(e.HTTP)
+		return meaningOfStatus(e.HTTP)
 	}
 	switch {
 	case e.HTTP == http.StatusForbidden && strings.Contains(e.Message, "Invalid Host header"):
-		return ErrHostRejected, fmt.Sprintf("start MLflow with --allowed-hosts or MLFLOW_SERVER_ALLOWED_HOSTS that has %q, or call it by localhost or its private address",
-			requestHost(resp))
+		return meaning{ErrHostRejected, fmt.Sprintf("start MLflow with --allowed-hosts or MLFLOW_SERVER_ALLOWED_HOSTS that has %q, or call it by localhost or its private address",
+			requestHost(resp))}
 	case e.HTTP == http.StatusForbidden && strings.Contains(e.Message, "Cross-origin"):
-		return ErrForbidden, "a proxy adds an Origin header: remove it, or start MLflow with --cors-allowed-origins"
+		return meaning{ErrForbidden, "a proxy adds an Origin header: remove it, or start MLflow with --cors-allowed-origins"}
 	case e.HTTP == http.StatusServiceUnavailable && strings.Contains(e.Message, "disabled"):
-		return ErrEndpointGone, "the server runs with --no-serve-artifacts or --artifacts-only: start it with --serve-artifacts and its backend store"
+		return meaning{ErrEndpointGone, "the server runs with --no-serve-artifacts or --artifacts-only: start it with --serve-artifacts and its backend store"}
 	}
-	return kindOfStatus(e.HTTP)
+	return meaningOfStatus(e.HTTP)
 }
 
-func kindOfCode(code string) (error, bool) {
-	switch code {
-	case "RESOURCE_DOES_NOT_EXIST", "NOT_FOUND":
-		return ErrNotFound, true
-	case "ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED", "FEATURE_DISABLED":
-		return ErrEndpointGone, true
-	case "RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS":
-		return ErrAlreadyExists, true
-	case "INVALID_PARAMETER_VALUE", "BAD_REQUEST":
-		return ErrInvalid, true
-	case "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED":
-		return ErrUnauthorized, true
-	case "PERMISSION_DENIED":
-		return ErrForbidden, true
-	case "RESOURCE_CONFLICT", "ABORTED":
-		return ErrConflict, true
-	case "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED":
-		return ErrUnavailable, true
-	}
-	return nil, false
+var kindOfCode = map[string]error{
+	"RESOURCE_DOES_NOT_EXIST": ErrNotFound, "NOT_FOUND": ErrNotFound,
+	"ENDPOINT_NOT_FOUND": ErrEndpointGone, "NOT_IMPLEMENTED": ErrEndpointGone, "FEATURE_DISABLED": ErrEndpointGone,
+	"RESOURCE_ALREADY_EXISTS": ErrAlreadyExists, "ALREADY_EXISTS": ErrAlreadyExists,
+	"INVALID_PARAMETER_VALUE": ErrInvalid, "BAD_REQUEST": ErrInvalid,
+	"CUSTOMER_UNAUTHORIZED": ErrUnauthorized, "UNAUTHENTICATED": ErrUnauthorized,
+	"PERMISSION_DENIED": ErrForbidden, "RESOURCE_CONFLICT": ErrConflict, "ABORTED": ErrConflict,
+	"TEMPORARILY_UNAVAILABLE": ErrUnavailable, "DEADLINE_EXCEEDED": ErrUnavailable,
+	"REQUEST_LIMIT_EXCEEDED": ErrUnavailable, "RESOURCE_EXHAUSTED": ErrUnavailable,
 }
 
-func kindOfStatus(status int) (error, string) {
+func meaningOfStatus(status int) meaning {
 	switch {
 	case status >= 300 && status < 400:
-		return ErrUnauthorized, "a redirect usually is a login page or http to https: give MLFLOW_TRACKING_URI the final address and MLFLOW_TRACKING_TOKEN or _USERNAME and _PASSWORD"
+		return meaning{ErrUnauthorized, "a redirect usually is a login page or http to https: give MLFLOW_TRACKING_URI the final address and " +
+			"MLFLOW_TRACKING_TOKEN or _USERNAME and _PASSWORD"}
 	case status == http.StatusUnauthorized:
-		return ErrUnauthorized, "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+		return meaning{ErrUnauthorized, "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"}
 	case status == http.StatusForbidden:
-		return ErrForbidden, "the registry's user needs EDIT on the model"
+		return meaning{ErrForbidden, "the registry's user needs EDIT on the model"}
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented:
-		return ErrEndpointGone, "is MLFLOW_TRACKING_URI an MLflow server, with its path prefix?"
+		return meaning{ErrEndpointGone, "is MLFLOW_TRACKING_URI an MLflow server, with its path prefix?"}
 	case status == http.StatusConflict:
-		return ErrConflict, ""
+		return meaning{kind: ErrConflict}
 	case status == http.StatusRequestEntityTooLarge:
-		return ErrTooLarge, ""
+		return meaning{kind: ErrTooLarge}
 	case status == http.StatusBadRequest:
-		return ErrInvalid, ""
+		return meaning{kind: ErrInvalid}
 	case retryableStatus(status), status >= 500:
-		return ErrUnavailable, ""
+		return meaning{kind: ErrUnavailable}
 	}
-	return ErrNotMLflow, ""
+	return meaning{kind: ErrNotMLflow}
 }
 
 func requestHost(resp *http.Response) string {

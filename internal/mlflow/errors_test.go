@@ -53,8 +53,11 @@ func TestAnswersBecomeErrors(t *testing.T) {
 		want   error
 		text   string
 	}{
-		{"MLflow's 404", scriptedAnswer{404, `{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"Model Version (name=x, version=9) not found"}`, nil},
-			mlflow.ErrNotFound, "Model Version (name=x, version=9) not found"},
+		{
+			"MLflow's 404",
+			scriptedAnswer{404, `{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"Model Version (name=x, version=9) not found"}`, nil},
+			mlflow.ErrNotFound, "Model Version (name=x, version=9) not found",
+		},
 		{"exists", scriptedAnswer{400, `{"error_code":"RESOURCE_ALREADY_EXISTS","message":"Registered Model (name=x) already exists."}`, nil}, mlflow.ErrAlreadyExists, "already exists"},
 		{"invalid", scriptedAnswer{400, `{"error_code":"INVALID_PARAMETER_VALUE","message":"bad\nthing"}`, nil}, mlflow.ErrInvalid, "bad thing"},
 		{"conflict", scriptedAnswer{409, `{"error_code":"RESOURCE_CONFLICT","message":"in use"}`, nil}, mlflow.ErrConflict, "in use"},
@@ -62,8 +65,11 @@ func TestAnswersBecomeErrors(t *testing.T) {
 		{"host check", scriptedAnswer{403, "Invalid Host header - possible DNS rebinding attack detected", nil}, mlflow.ErrHostRejected, `--allowed-hosts or MLFLOW_SERVER_ALLOWED_HOSTS that has "mlflow.example:5000"`},
 		{"cross origin", scriptedAnswer{403, "Cross-origin request blocked", nil}, mlflow.ErrForbidden, "Origin header"},
 		{"no permission", scriptedAnswer{403, "Permission denied", nil}, mlflow.ErrForbidden, "needs EDIT on the model"},
-		{"basic auth", scriptedAnswer{401, "<html>You are not authenticated</html>", http.Header{"Www-Authenticate": {`Basic realm="mlflow"`}}},
-			mlflow.ErrUnauthorized, `asks for Basic realm="mlflow"; set MLFLOW_TRACKING_USERNAME`},
+		{
+			"basic auth",
+			scriptedAnswer{401, "<html>You are not authenticated</html>", http.Header{"Www-Authenticate": {`Basic realm="mlflow"`}}},
+			mlflow.ErrUnauthorized, `asks for Basic realm="mlflow"; set MLFLOW_TRACKING_USERNAME`,
+		},
 		{"login page by redirect", scriptedAnswer{302, "<html>login</html>", http.Header{"Location": {"https://sso.example/"}}}, mlflow.ErrUnauthorized, "login page"},
 		{"HTML 404", scriptedAnswer{404, "<!doctype html><title>404 Not Found</title>", nil}, mlflow.ErrEndpointGone, "an HTML page answered; is MLFLOW_TRACKING_URI an MLflow server"},
 		{"method not allowed", scriptedAnswer{405, "<html>", nil}, mlflow.ErrEndpointGone, "HTTP 405"},
@@ -265,8 +271,10 @@ func TestBothDegradesToAliasesWithoutStages(t *testing.T) {
 	next := mlflow.InProcess(embedded(t))
 	plain := target{uri: "http://localhost", http: next}
 	for _, gone := range []scriptedAnswer{
-		{404, "<html>Not Found</html>", nil}, {404, `{"error_code":"ENDPOINT_NOT_FOUND","message":"no stages"}`, nil},
-		{501, `{"error_code":"NOT_IMPLEMENTED","message":"no stages"}`, nil}, {400, `{"error_code":"FEATURE_DISABLED","message":"no stages"}`, nil},
+		{404, "<html>Not Found</html>", nil},
+		{404, `{"error_code":"ENDPOINT_NOT_FOUND","message":"no stages"}`, nil},
+		{501, `{"error_code":"NOT_IMPLEMENTED","message":"no stages"}`, nil},
+		{400, `{"error_code":"FEATURE_DISABLED","message":"no stages"}`, nil},
 	} {
 		c := plain.newClient(t, func(o *mlflow.Options) {
 			o.HTTP = roundTripFunc(func(r *http.Request) (*http.Response, error) {

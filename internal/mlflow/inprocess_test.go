@@ -72,6 +72,9 @@ func TestInProcessPanicIsABrokenAnswer(t *testing.T) {
 	if text, err := io.ReadAll(resp.Body); err == nil || string(text) != "begun" || !strings.Contains(err.Error(), "handler panicked: oh") {
 		t.Errorf("%q, %v", text, err)
 	}
+	if err := resp.Body.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // A reader that stops early ends the handler, and Close waits for it: nothing is left running.
@@ -112,7 +115,10 @@ func TestInProcessCancel(t *testing.T) {
 			synctest.Wait()
 			cancel()
 		}()
-		_, err = mlflow.InProcess(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })).RoundTrip(req)
+		resp, err := mlflow.InProcess(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })).RoundTrip(req)
+		if err == nil {
+			_ = resp.Body.Close()
+		}
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error %v", err)
 		}

@@ -58,7 +58,7 @@ func startMLflow(t *testing.T) string {
 		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Error(err)
 		}
-		<-ended
+		_ = <-ended // a stop by SIGTERM is an error to Wait
 		if t.Failed() {
 			if text, err := os.ReadFile(log.Name()); err == nil {
 				t.Logf("server log:\n%s", text[max(0, len(text)-4000):])
@@ -108,6 +108,7 @@ func TestConformanceRealMLflow(t *testing.T) {
 }
 
 func realHostCheck(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t, func(o *mlflow.Options) { o.HTTP = hostNamed("mlflow.example:5000") })
 	_, err := c.ListModels(t.Context())
 	if !errors.Is(err, mlflow.ErrHostRejected) {
@@ -125,6 +126,7 @@ func (h hostNamed) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // realAddresses fetches one registered model by copies of it, whose sources are other versions.
 func realAddresses(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t)
 	name := newModel(t, c, 0)
 	dir, digest := writeFiles(t, modelFiles())
@@ -158,6 +160,7 @@ func (withoutProxy) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // realRace: MLflow lets several versions into Production at once; Promote has to leave exactly one, ours.
 func realRace(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t)
 	name := newModel(t, c, 6)
 	stage(t, c, name, "1", model.StageProduction)

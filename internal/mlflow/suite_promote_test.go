@@ -73,13 +73,16 @@ func promoteScenarios() []scenario {
 			Stages: map[string][]string{"Production": {"1"}, "Staging": {"2"}, "None": {"3"}}, Aliases: tags("champion", "2", "previous-champion", "1"),
 			Tags: map[string]map[string]string{"2": decided},
 		}},
-		{"promote the first champion", func(testing.TB, *mlflow.Client, string) {},
+		{
+			"promote the first champion", func(testing.TB, *mlflow.Client, string) {},
 			func(ctx context.Context, c *mlflow.Client, name string) (mlflow.Promoted, error) {
 				return c.Promote(ctx, mlflow.PromoteParams{Model: name, To: "3", Mode: mlflow.ModeBoth, Rollout: "r1"})
-			}, state{
+			},
+			state{
 				Stages: map[string][]string{"Production": {"3"}, "None": {"2", "1"}}, Aliases: tags("champion", "3"),
 				Tags: map[string]map[string]string{"3": tags("serin.rollout_id", "r1", "serin.outcome", "promoted")},
-			}},
+			},
+		},
 		{"promote repairs two in Production", func(tb testing.TB, c *mlflow.Client, name string) {
 			tb.Helper()
 			stage(tb, c, name, "1", model.StageProduction)
@@ -111,8 +114,10 @@ func promoteScenarios() []scenario {
 				"serin.undo_id", "u1", "serin.outcome", "promoted")},
 		}},
 		{"demote", champion1, func(ctx context.Context, c *mlflow.Client, name string) (mlflow.Promoted, error) {
-			return c.Demote(ctx, mlflow.DemoteParams{Model: name, Version: "2", Mode: mlflow.ModeBoth, To: model.StageArchived, Rollout: "r1",
-				Outcome: "rejected", Tags: tags("serin.reason", "recall 0.91 < 0.95")})
+			return c.Demote(ctx, mlflow.DemoteParams{
+				Model: name, Version: "2", Mode: mlflow.ModeBoth, To: model.StageArchived, Rollout: "r1",
+				Outcome: "rejected", Tags: tags("serin.reason", "recall 0.91 < 0.95"),
+			})
 		}, state{
 			Stages: map[string][]string{"Production": {"1"}, "Archived": {"2"}, "None": {"3"}}, Aliases: tags("champion", "1"),
 			Tags: map[string]map[string]string{"2": tags("serin.rollout_id", "r1", "serin.reason", "recall 0.91 < 0.95", "serin.outcome", "rejected")},
@@ -121,6 +126,7 @@ func promoteScenarios() []scenario {
 }
 
 func suitePromote(t *testing.T, tg target) {
+	t.Helper()
 	for _, sc := range promoteScenarios() {
 		t.Run(sc.name, func(t *testing.T) {
 			t.Parallel()
@@ -145,6 +151,7 @@ func suitePromote(t *testing.T, tg target) {
 
 // suiteRefusals: in every case the registry must stay exactly as it was.
 func suiteRefusals(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t)
 	ctx := t.Context()
 	both := func(name, from, to string) error {
@@ -206,6 +213,7 @@ func suiteRefusals(t *testing.T, tg target) {
 // suiteCrash cuts the n-th call of an operation, for every n, before it is sent and after the server has done it, and repeats the operation.
 // The end must be the same as without the cut.
 func suiteCrash(t *testing.T, tg target) {
+	t.Helper()
 	for _, sc := range promoteScenarios() {
 		for _, after := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, after=%v", sc.name, after), func(t *testing.T) {

@@ -64,6 +64,7 @@ func TestConformanceOverHTTP(t *testing.T) {
 
 // conformance is everything that Serin asks of a registry. It must pass unchanged against all of them.
 func conformance(t *testing.T, tg target) {
+	t.Helper()
 	t.Run("models and versions", func(t *testing.T) { t.Parallel(); suiteVersions(t, tg) })
 	t.Run("resolve", func(t *testing.T) { t.Parallel(); suiteResolve(t, tg) })
 	t.Run("aliases and tags", func(t *testing.T) { t.Parallel(); suiteAliases(t, tg) })
@@ -140,6 +141,7 @@ func stateOf(tb testing.TB, c *mlflow.Client, name string) state {
 }
 
 func suiteVersions(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t)
 	name := newModel(t, c, 3)
 	if err := c.CreateModel(t.Context(), name); err != nil {
@@ -172,6 +174,7 @@ func suiteVersions(t *testing.T, tg target) {
 }
 
 func suiteResolve(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t)
 	name := newModel(t, c, 3)
 	stage(t, c, name, "1", model.StageProduction)
@@ -206,6 +209,7 @@ func suiteResolve(t *testing.T, tg target) {
 }
 
 func suiteAliases(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t)
 	name := newModel(t, c, 2)
 	ctx := t.Context()
@@ -241,6 +245,7 @@ func suiteAliases(t *testing.T, tg target) {
 }
 
 func suiteErrors(t *testing.T, tg target) {
+	t.Helper()
 	c := tg.newClient(t)
 	name := newModel(t, c, 1)
 	ctx := t.Context()
@@ -310,6 +315,7 @@ func modelFiles() map[string]string {
 }
 
 func suiteFetch(t *testing.T, tg target) {
+	t.Helper()
 	counter := &breaker{next: tg.http}
 	c := tg.newClient(t, func(o *mlflow.Options) { o.HTTP = counter })
 	name := newModel(t, c, 0)
@@ -357,6 +363,7 @@ type suiteFetchState struct {
 }
 
 func suiteFetchMore(t *testing.T, s suiteFetchState) {
+	t.Helper()
 	wrong := model.Pin{Version: "1", Digest: "sha256:" + strings.Repeat("0", 64)}
 	if got, err := s.client.FetchPinned(t.Context(), s.name, wrong); !errors.Is(err, mlflow.ErrDigestMismatch) {
 		t.Errorf("another digest than pinned: %+v, %v", got, err)

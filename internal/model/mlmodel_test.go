@@ -105,8 +105,10 @@ func TestParseMLmodelSignatureForms(t *testing.T) {
 		{"numbered columns", `[{"name": 0, "type": "double"}]`, []model.Column{{Name: "0", Type: "double", Required: true}}},
 		{"optional, the old way", `[{"name": "a", "type": "long", "optional": true}]`, []model.Column{{Name: "a", Type: "long"}}},
 		{"unknown keys", `[{"name": "a", "type": "map", "values": {"type": "string"}, "new": 1}]`, []model.Column{{Name: "a", Type: "map", Required: true}}},
-		{"named tensor", `[{"name": "img", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}]`,
-			[]model.Column{{Name: "img", Type: "tensor", DType: "float32", Shape: []int64{-1, 28, 28}, Required: true}}},
+		{
+			"named tensor", `[{"name": "img", "type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}]`,
+			[]model.Column{{Name: "img", Type: "tensor", DType: "float32", Shape: []int64{-1, 28, 28}, Required: true}},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -63,8 +63,10 @@ func (s *Server) setAlias(ctx context.Context, actor string, in aliasIn) (any, e
 		if err := tx.SetModelAlias(ctx, a); err != nil {
 			return err
 		}
-		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{At: s.opts.Now(), Actor: actor, Kind: "alias.set", Name: a.Name, Version: number,
-			Before: aliasValue(m, a.Alias), After: a.Alias + "=" + strconv.FormatInt(number, 10)})
+		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{
+			At: s.opts.Now(), Actor: actor, Kind: "alias.set", Name: a.Name, Version: number,
+			Before: aliasValue(m, a.Alias), After: a.Alias + "=" + strconv.FormatInt(number, 10),
+		})
 	})
 	return struct{}{}, err
 }
@@ -97,8 +99,10 @@ func (s *Server) deleteAlias(ctx context.Context, actor string, in aliasIn) (any
 		if err := tx.DeleteModelAlias(ctx, store.ModelAlias{Name: m.Name, Alias: string(in.Alias)}); err != nil {
 			return err
 		}
-		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{At: s.opts.Now(), Actor: actor, Kind: "alias.deleted", Name: m.Name, Version: old,
-			Before: aliasValue(m, string(in.Alias))})
+		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{
+			At: s.opts.Now(), Actor: actor, Kind: "alias.deleted", Name: m.Name, Version: old,
+			Before: aliasValue(m, string(in.Alias)),
+		})
 	})
 	return struct{}{}, err
 }

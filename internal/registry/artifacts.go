@@ -47,16 +47,20 @@ func (s *Server) listArtifacts(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	var below []store.Artifact
-	err := s.opts.Store.View(r.Context(), func(tx *store.Tx) (err error) {
-		below, err = tx.ArtifactsBelow(r.Context(), folder)
-		return err
-	})
+	below, err := s.artifactsBelow(r.Context(), folder)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string][]fileOut{"files": entries(folder, below)})
+}
+
+func (s *Server) artifactsBelow(ctx context.Context, folder string) (below []store.Artifact, err error) {
+	err = s.opts.Store.View(ctx, func(tx *store.Tx) (err error) {
+		below, err = tx.ArtifactsBelow(ctx, folder)
+		return err
+	})
+	return below, err
 }
 
 // entries gives the files and folders right below folder, by name. The list is never null: the Python client cannot read that.
@@ -89,15 +93,19 @@ func (s *Server) getArtifact(w http.ResponseWriter, r *http.Request, file string
 	}
 }
 
-func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, file string) error {
-	var a store.Artifact
-	err := s.opts.Store.View(r.Context(), func(tx *store.Tx) (err error) {
-		a, err = tx.Artifact(r.Context(), file)
+func (s *Server) artifact(ctx context.Context, file string) (a store.Artifact, err error) {
+	err = s.opts.Store.View(ctx, func(tx *store.Tx) (err error) {
+		a, err = tx.Artifact(ctx, file)
 		return err
 	})
 	if errors.Is(err, store.ErrNotFound) {
-		return &apiError{status: http.StatusNotFound, code: codeNotFound, message: fmt.Sprintf("No such artifact: '%s'", file)}
+		err = &apiError{status: http.StatusNotFound, code: codeNotFound, message: fmt.Sprintf("No such artifact: '%s'", file)}
 	}
+	return a, err
+}
+
+func (s *Server) serveFile(w http.ResponseWriter, r *http.Request, file string) error {
+	a, err := s.artifact(r.Context(), file)
 	if err != nil {
 		return err
 	}
@@ -138,8 +146,10 @@ func (s *Server) getVersionArtifact(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		root, ok := strings.CutPrefix(v.Storage, store.ArtifactScheme)
 		if !ok {
-			err = &apiError{status: http.StatusNotImplemented, code: codeNotHere,
-				message: fmt.Sprintf("the files lie at %s, which this version of serin's registry cannot read", v.Storage)}
+			err = &apiError{
+				status: http.StatusNotImplemented, code: codeNotHere,
+				message: fmt.Sprintf("the files lie at %s, which this version of serin's registry cannot read", v.Storage),
+			}
 		} else {
 			err = s.serveFile(w, r, root+"/"+file)
 		}
@@ -166,8 +176,10 @@ func (s *Server) putArtifact(w http.ResponseWriter, r *http.Request, file string
 }
 
 func (s *Server) tooLarge(file string) error {
-	return &apiError{status: http.StatusRequestEntityTooLarge, code: codeTooLarge,
-		message: fmt.Sprintf("artifact %s has more than %d bytes", file, s.opts.MaxArtifact)}
+	return &apiError{
+		status: http.StatusRequestEntityTooLarge, code: codeTooLarge,
+		message: fmt.Sprintf("artifact %s has more than %d bytes", file, s.opts.MaxArtifact),
+	}
 }
 
 func (s *Server) storeUpload(ctx context.Context, file string, body io.Reader) error {
@@ -185,8 +197,10 @@ func (s *Server) storeUpload(ctx context.Context, file string, body io.Reader) e
 	err = s.opts.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutArtifact(ctx, a) })
 	switch {
 	case errors.Is(err, store.ErrConflict):
-		return &apiError{status: http.StatusConflict, code: codeConflict,
-			message: fmt.Sprintf("%s belongs to a model version, whose files never change; upload to another path and create a new version", file)}
+		return &apiError{
+			status: http.StatusConflict, code: codeConflict,
+			message: fmt.Sprintf("%s belongs to a model version, whose files never change; upload to another path and create a new version", file),
+		}
 	case errors.Is(err, store.ErrExists):
 		return invalid("Invalid path: a file and a folder cannot have the same name: %s", file)
 	}

@@ -250,8 +250,10 @@ func (s *Server) changeModelTag(ctx context.Context, actor string, c modelTagCha
 		if err := c.write(tx, ctx, t); err != nil {
 			return err
 		}
-		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{At: s.opts.Now(), Actor: actor, Kind: c.kind, Name: t.Name,
-			Before: keyValue(t.Key, m.Tags[t.Key]), After: keyValue(t.Key, t.Value)})
+		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{
+			At: s.opts.Now(), Actor: actor, Kind: c.kind, Name: t.Name,
+			Before: keyValue(t.Key, m.Tags[t.Key]), After: keyValue(t.Key, t.Value),
+		})
 	})
 }
 

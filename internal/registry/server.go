@@ -111,8 +111,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.log.WarnContext(r.Context(), "registry call is not in this version", "method", r.Method, "path", path, "user_agent", r.UserAgent())
-	writeError(w, &apiError{status: http.StatusNotFound, code: codeNoEndpoint,
-		message: fmt.Sprintf("%s %s is not in this version of serin's registry; set MLFLOW_TRACKING_URI to an MLflow server for it", r.Method, path)})
+	writeError(w, &apiError{
+		status: http.StatusNotFound, code: codeNoEndpoint,
+		message: fmt.Sprintf("%s %s is not in this version of serin's registry; set MLFLOW_TRACKING_URI to an MLflow server for it", r.Method, path),
+	})
 }
 
 func (s *Server) artifactMethod(w http.ResponseWriter, r *http.Request, file string) bool {
@@ -172,7 +174,7 @@ func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// hostAllowed is MLflow's defence against DNS rebinding: a browser that was lured to a foreign name which resolves to us sends that name.
+// hostAllowed is MLflow's guard against DNS rebinding: a browser that was lured to a foreign name which resolves to us sends that name.
 func (s *Server) hostAllowed(hostport string) bool {
 	host := hostport
 	if h, _, err := net.SplitHostPort(hostport); err == nil {

@@ -396,36 +396,41 @@ func TestDownloads(t *testing.T) {
 	must(t, s, "PUT", artifacts+"/a/model.ubj", "0123456789")
 	must(t, s, "POST", versions+"create", `{"name":"m","source":"mlflow-artifacts:/a/"}`)
 	must(t, s, "POST", versions+"create", `{"name":"m","source":"models:/m/1"}`)
-	get := func(target string, header ...string) *http.Response {
-		r := httptest.NewRequestWithContext(t.Context(), "GET", "http://localhost"+target, nil)
+	get := func(target string, header ...string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+target, nil)
 		for i := 0; i < len(header); i += 2 {
 			r.Header.Set(header[i], header[i+1])
 		}
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
-		return w.Result()
+		return w
 	}
 	whole := get(artifacts + "/a/model.ubj")
-	if text, err := io.ReadAll(whole.Body); err != nil || string(text) != "0123456789" || whole.ContentLength != 10 || whole.Header.Get("X-Content-Type-Options") != "nosniff" ||
-		whole.Header.Get("Content-Type") != "application/octet-stream" || whole.Header.Get("Content-Disposition") != "attachment; filename=model.ubj" {
-		t.Errorf("whole file: %q, %v, %v", text, whole.Header, err)
+	wantHeader := map[string]string{
+		"Content-Length": "10", "X-Content-Type-Options": "nosniff", "Content-Type": "application/octet-stream", "Content-Disposition": "attachment; filename=model.ubj",
 	}
-	part := get(artifacts+"/a/model.ubj", "Range", "bytes=2-4")
-	if text, err := io.ReadAll(part.Body); err != nil || part.StatusCode != http.StatusPartialContent || string(text) != "234" {
-		t.Errorf("range: %d %q, %v", part.StatusCode, text, err)
+	for k, want := range wantHeader {
+		if got := whole.Header().Get(k); got != want {
+			t.Errorf("header %s: %q, want %q", k, got, want)
+		}
 	}
-	if same := get(artifacts+"/a/model.ubj", "If-None-Match", whole.Header.Get("ETag")); same.StatusCode != http.StatusNotModified {
-		t.Errorf("with the ETag: %d", same.StatusCode)
+	if whole.Body.String() != "0123456789" {
+		t.Errorf("whole file: %q", whole.Body)
+	}
+	if part := get(artifacts+"/a/model.ubj", "Range", "bytes=2-4"); part.Code != http.StatusPartialContent || part.Body.String() != "234" {
+		t.Errorf("range: %d %q", part.Code, part.Body)
+	}
+	if same := get(artifacts+"/a/model.ubj", "If-None-Match", whole.Header().Get("ETag")); same.Code != http.StatusNotModified {
+		t.Errorf("with the ETag: %d", same.Code)
 	}
 	for _, version := range []string{"1", "2"} {
-		byVersion := get("/model-versions/get-artifact?name=m&path=model.ubj&version=" + version)
-		if text, err := io.ReadAll(byVersion.Body); err != nil || string(text) != "0123456789" {
-			t.Errorf("by version %s: %d %q, %v", version, byVersion.StatusCode, text, err)
+		if got := get("/model-versions/get-artifact?name=m&path=model.ubj&version=" + version); got.Body.String() != "0123456789" {
+			t.Errorf("by version %s: %d %q", version, got.Code, got.Body)
 		}
 	}
 	for _, target := range []string{artifacts + "/a/none", artifacts + "/a", "/model-versions/get-artifact?name=m&version=1&path=none"} {
-		if missing := get(target); missing.StatusCode != 404 || missing.Header.Get("Content-Type") != "application/json" {
-			t.Errorf("%s: %d", target, missing.StatusCode)
+		if missing := get(target); missing.Code != http.StatusNotFound || missing.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %d", target, missing.Code)
 		}
 	}
 }

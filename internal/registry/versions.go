@@ -114,8 +114,10 @@ type updateVersionIn struct {
 func (s *Server) updateVersion(ctx context.Context, actor string, in updateVersionIn) (any, error) {
 	now := s.opts.Now()
 	v, err := s.changeVersion(ctx, in.versionIn, func(tx *store.Tx, v *store.ModelVersion) error {
-		event := store.RegistryEvent{At: now, Actor: actor, Kind: "version.description", Name: v.Name, Version: v.Version,
-			Before: short(v.Description), After: short(string(in.Description))}
+		event := store.RegistryEvent{
+			At: now, Actor: actor, Kind: "version.description", Name: v.Name, Version: v.Version,
+			Before: short(v.Description), After: short(string(in.Description)),
+		}
 		v.Description, v.UpdatedAt = string(in.Description), now
 		if err := tx.UpdateModelVersion(ctx, *v); err != nil {
 			return err
@@ -227,8 +229,10 @@ func (s *Server) move(ctx context.Context, tx *store.Tx, m moveOf) error {
 	if err := touch(ctx, tx, touched{model: m.version.Name, at: now}); err != nil {
 		return err
 	}
-	return tx.AppendRegistryEvent(ctx, store.RegistryEvent{At: now, Actor: m.actor, Kind: "version.stage", Name: m.version.Name, Version: m.version.Version,
-		Before: string(before), After: string(m.to)})
+	return tx.AppendRegistryEvent(ctx, store.RegistryEvent{
+		At: now, Actor: m.actor, Kind: "version.stage", Name: m.version.Name, Version: m.version.Version,
+		Before: string(before), After: string(m.to),
+	})
 }
 
 type versionTagIn struct {
@@ -261,8 +265,10 @@ func (s *Server) changeVersionTag(ctx context.Context, actor string, c versionTa
 		if err := c.write(tx, ctx, t); err != nil {
 			return err
 		}
-		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{At: s.opts.Now(), Actor: actor, Kind: c.kind, Name: v.Name, Version: v.Version,
-			Before: keyValue(t.Key, v.Tags[t.Key]), After: keyValue(t.Key, t.Value)})
+		return tx.AppendRegistryEvent(ctx, store.RegistryEvent{
+			At: s.opts.Now(), Actor: actor, Kind: c.kind, Name: v.Name, Version: v.Version,
+			Before: keyValue(t.Key, v.Tags[t.Key]), After: keyValue(t.Key, t.Value),
+		})
 	})
 	return err
 }

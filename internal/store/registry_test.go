@@ -50,8 +50,10 @@ func addModel(t *testing.T, db *store.DB, name string, versions int) {
 	mustUpdate(t, db, func(ctx context.Context, tx *store.Tx) error {
 		err := tx.CreateRegisteredModel(ctx, store.RegisteredModel{Name: name, Description: "d", CreatedAt: registryTime, UpdatedAt: registryTime, Tags: map[string]string{"team": "risk"}})
 		for range versions {
-			_, versionErr := tx.CreateModelVersion(ctx, store.ModelVersion{Name: name, Stage: model.StageNone, Source: "s", Storage: "mlflow-artifacts:/" + name,
-				Status: "READY", CreatedAt: registryTime, UpdatedAt: registryTime, Tags: map[string]string{"k": "v"}})
+			_, versionErr := tx.CreateModelVersion(ctx, store.ModelVersion{
+				Name: name, Stage: model.StageNone, Source: "s", Storage: "mlflow-artifacts:/" + name,
+				Status: "READY", CreatedAt: registryTime, UpdatedAt: registryTime, Tags: map[string]string{"k": "v"},
+			})
 			err = errors.Join(err, versionErr)
 		}
 		return err
@@ -67,10 +69,14 @@ func TestRegistryModelRoundTrip(t *testing.T) {
 		return errors.Join(tx.SetModelAlias(ctx, store.ModelAlias{Name: "m", Alias: "x", Version: 1}), tx.SetModelAlias(ctx, store.ModelAlias{Name: "m", Alias: "x", Version: 2}),
 			tx.SetModelAlias(ctx, store.ModelAlias{Name: "m", Alias: "b", Version: 2}), tx.SetModelTag(ctx, store.ModelTag{Name: "m", Key: "team", Value: "pay"}))
 	})
-	want := store.RegisteredModel{Name: "m", Description: "d", CreatedAt: registryTime, UpdatedAt: registryTime,
-		Tags: map[string]string{"team": "pay"}, Aliases: map[string]int64{"x": 2, "b": 2}}
-	wantVersion := store.ModelVersion{Name: "m", Version: 2, Stage: model.StageNone, Source: "s", Storage: "mlflow-artifacts:/m", Status: "READY",
-		CreatedAt: registryTime, UpdatedAt: registryTime, Tags: map[string]string{"k": "v"}, Aliases: []string{"b", "x"}}
+	want := store.RegisteredModel{
+		Name: "m", Description: "d", CreatedAt: registryTime, UpdatedAt: registryTime,
+		Tags: map[string]string{"team": "pay"}, Aliases: map[string]int64{"x": 2, "b": 2},
+	}
+	wantVersion := store.ModelVersion{
+		Name: "m", Version: 2, Stage: model.StageNone, Source: "s", Storage: "mlflow-artifacts:/m", Status: "READY",
+		CreatedAt: registryTime, UpdatedAt: registryTime, Tags: map[string]string{"k": "v"}, Aliases: []string{"b", "x"},
+	}
 	err := db.View(t.Context(), func(tx *store.Tx) error {
 		got, err := tx.RegisteredModel(t.Context(), "m")
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -212,8 +218,14 @@ func TestRegistryArtifactsAreFixedByAVersion(t *testing.T) {
 		path, sha string
 		want      error
 	}{
-		{"m/a", "2", nil}, {"m/a", "3", store.ErrConflict}, {"m/new", "1", store.ErrConflict}, {"m/b/c/d", "1", store.ErrExists}, {"m", "1", store.ErrConflict},
-		{"mm", "3", nil}, {"mm/x", "1", store.ErrExists}, {"other", "9", nil},
+		{"m/a", "2", nil},
+		{"m/a", "3", store.ErrConflict},
+		{"m/new", "1", store.ErrConflict},
+		{"m/b/c/d", "1", store.ErrExists},
+		{"m", "1", store.ErrConflict},
+		{"mm", "3", nil},
+		{"mm/x", "1", store.ErrExists},
+		{"other", "9", nil},
 	} {
 		if err := put(tt.path, tt.sha); !errors.Is(err, tt.want) || (tt.want == nil && err != nil) {
 			t.Errorf("put %s: %v, want %v", tt.path, err, tt.want)
@@ -250,8 +262,11 @@ func TestRegistryEvents(t *testing.T) {
 		filter store.RegistryEventFilter
 		want   []int64
 	}{
-		{store.RegistryEventFilter{}, []int64{1, 2, 3}}, {store.RegistryEventFilter{Name: "a"}, []int64{1, 3}},
-		{store.RegistryEventFilter{After: 1}, []int64{2, 3}}, {store.RegistryEventFilter{Name: "a", After: 1, Limit: 5}, []int64{3}}, {store.RegistryEventFilter{Limit: 1}, []int64{1}},
+		{store.RegistryEventFilter{}, []int64{1, 2, 3}},
+		{store.RegistryEventFilter{Name: "a"}, []int64{1, 3}},
+		{store.RegistryEventFilter{After: 1}, []int64{2, 3}},
+		{store.RegistryEventFilter{Name: "a", After: 1, Limit: 5}, []int64{3}},
+		{store.RegistryEventFilter{Limit: 1}, []int64{1}},
 	} {
 		var got []int64
 		if err := db.View(t.Context(), func(tx *store.Tx) error {
