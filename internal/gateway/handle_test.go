@@ -123,14 +123,14 @@ func TestBreakerDivertsAndIsCounted(t *testing.T) {
 		if n := line(t, g, analysis.RoleCanary).Latency.LE["+Inf"]; n != 5 {
 			t.Errorf("%v durations, want those of the 5 attempts", n)
 		}
-		time.Sleep(2 * time.Second) // virtual: one probe, which fails
+		<-time.After(2 * time.Second) // virtual: one probe, which fails
 		score(g, keyOf(traffic.Canary, 25, 0))
 		score(g, keyOf(traffic.Canary, 25, 0))
 		if n := canary.calls.Load(); n != 6 {
 			t.Errorf("%d requests after the pause, want one probe", n-5)
 		}
 		canary.do = answering(200).do
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		for i := range 3 {
 			if resp := score(g, keyOf(traffic.Canary, 25, i)); resp.ServedBy != traffic.Canary {
 				t.Errorf("request %d after the canary recovered: by %s", i, resp.ServedBy)
@@ -284,11 +284,11 @@ func TestLeaseExpiry(t *testing.T) {
 			tab.LeaseUntil = time.Now().Add(2 * time.Minute)
 			g.Swap(fraud, Route{Table: tab, Champion: answering(200), Canary: answering(200)})
 			key := keyOf(traffic.Canary, 25, 0)
-			time.Sleep(2*time.Minute + traffic.LeaseGrace)
+			<-time.After(2*time.Minute + traffic.LeaseGrace)
 			if resp := score(g, key); resp.ServedBy != traffic.Canary {
 				t.Errorf("%s: within the grace served by %s", lost, resp.ServedBy)
 			}
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			if resp := score(g, key); resp.ServedBy != after {
 				t.Errorf("%s: after the grace served by %s", lost, resp.ServedBy)
 			}

@@ -12,8 +12,8 @@ import (
 // InProcessScorer scores a payload of /invocations in this process.
 type InProcessScorer interface {
 	// ScorePayload decodes body and appends the answer, {"predictions": [...]}, to out. It keeps neither. An error with a method
-	// Status() int of 400 to 499 is the payload's fault and its text is for the client; any other error is the version's failure. It is
-	// never retried here.
+	// Status() int of 400 to 499 is the payload's fault and its text is for the client, with an error_code from Code() string when it has
+	// that too; any other error is the version's failure. It is never retried here.
 	ScorePayload(ctx context.Context, contentType string, body []byte, out []byte) ([]byte, error)
 }
 
@@ -58,7 +58,12 @@ func (b *InProcess) Do(ctx context.Context, req *Request, resp *Response) error 
 	}
 	switch {
 	case errors.As(err, &bad) && bad.Status() >= 400 && bad.Status() < 500:
-		resp.fail(bad.Status(), bad.Error())
+		code := errorCode(bad.Status())
+		var coded interface{ Code() string }
+		if errors.As(err, &coded) {
+			code = coded.Code()
+		}
+		resp.failCode(bad.Status(), code, bad.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return &NoAnswer{ReasonTimeout, err}
 	default:

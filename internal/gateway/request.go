@@ -81,10 +81,15 @@ func (r *Response) Reset() {
 
 // fail makes the response a JSON error in MLflow's form.
 func (r *Response) fail(status int, message string) {
+	r.failCode(status, errorCode(status), message)
+}
+
+// failCode is fail with an error_code of its own.
+func (r *Response) failCode(status int, code, message string) {
 	r.Status, r.ContentType, r.Header = status, "application/json", r.Header[:0]
-	r.Body = append(r.Body[:0], `{"error_code":"`...)
-	r.Body = append(r.Body, errorCode(status)...)
-	r.Body = append(r.Body, `","message":`...)
+	r.Body = append(r.Body[:0], `{"error_code":`...)
+	r.Body = appendJSONString(r.Body, code)
+	r.Body = append(r.Body, `,"message":`...)
 	r.Body = appendJSONString(r.Body, message)
 	r.Body = append(r.Body, '}', '\n')
 }

@@ -25,6 +25,7 @@ type badPayload struct{ text string }
 
 func (e badPayload) Error() string { return e.text }
 func (badPayload) Status() int     { return http.StatusBadRequest }
+func (badPayload) Code() string    { return "INVALID_PARAMETER_VALUE" }
 
 // echoScorer answers with the size of its payload, and fails on demand.
 type echoScorer struct{}
@@ -54,7 +55,7 @@ func TestInProcess(t *testing.T) {
 	}{
 		{"POST", "/invocations", "1234", 200, `{"predictions": [4]}`},
 		{"POST", "/models/fraud/invocations", "12", 200, `{"predictions": [2]}`},
-		{"POST", "/invocations", "bad", 400, `{"error_code":"BAD_REQUEST","message":"column \"x\" is missing"}`},
+		{"POST", "/invocations", "bad", 400, `{"error_code":"INVALID_PARAMETER_VALUE","message":"column \"x\" is missing"}`},
 		{"POST", "/invocations", "fail", 500, "the model failed"},
 		{"POST", "/invocations", "panic", 500, "the model failed"},
 		{"GET", "/invocations", "", 405, "use POST"},
