@@ -51,6 +51,9 @@ var mayImport = func() map[string][]string {
 		"internal/registry": {"internal/store", "internal/model"},
 		"internal/api":      append(with("internal/engine", core...), "internal/store"),
 		"internal/cli":      append(with("internal/app", core...), "internal/config", "internal/api"),
+		// The demo's customers and model servers see the product from outside, over HTTP.
+		"internal/demo":        {},
+		"internal/demo/faulty": {},
 		// Assembly.
 		"internal/config": core,
 		"internal/app":    {anything},

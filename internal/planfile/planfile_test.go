@@ -84,7 +84,9 @@ func TestParse_EveryKey(t *testing.T) {
 		Criteria: rollout.Criteria{Recall: 0.9, FPR: 0.01, F1Ratio: 1.05},
 	}
 	want.Steps = []rollout.Step{
-		{Kind: rollout.StepSetWeight, Weight: 0.5}, {Kind: rollout.StepPause, Duration: 30 * time.Minute}, {Kind: rollout.StepPause},
+		{Kind: rollout.StepSetWeight, Weight: 0.5},
+		{Kind: rollout.StepPause, Duration: 30 * time.Minute},
+		{Kind: rollout.StepPause},
 		{Kind: rollout.StepSetWeight, Weight: 100},
 	}
 	want.Watch = rollout.Watch{OnFail: rollout.WatchNotify}
@@ -242,7 +244,7 @@ func TestSteps_AgreeWithPlanValidate(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	weights := []float64{5, 25, 50, 100}
 	good := 0
-	for range 3000 {
+	for range 1000 {
 		plan := rollout.DefaultPlan("m")
 		plan.Gate.Data, plan.Gate.Label, plan.Steps = "h.csv", "y", nil
 		for range 1 + rng.IntN(5) {
@@ -252,8 +254,16 @@ func TestSteps_AgreeWithPlanValidate(t *testing.T) {
 			}
 			plan.Steps = append(plan.Steps, step)
 		}
-		text := Marshal(plan, "")
-		faults := Lint("p.yaml", text)
+		text := head + "  offlineGate: {data: h.csv, label: y}\n  strategy: {canary: {steps: ["
+		for _, step := range plan.Steps {
+			if step.Kind == rollout.StepPause {
+				text += "{pause: {duration: 1m}}, "
+				continue
+			}
+			text += fmt.Sprintf("{setWeight: %g}, ", step.Weight)
+		}
+		text += "]}}\n"
+		faults := Lint("p.yaml", []byte(text))
 		err := plan.Validate()
 		if (len(faults) == 0) != (err == nil) {
 			t.Fatalf("lint says %v, Validate says %v\n%s", faults, err, text)
@@ -262,8 +272,8 @@ func TestSteps_AgreeWithPlanValidate(t *testing.T) {
 			good++
 		}
 	}
-	if good < 20 {
-		t.Errorf("only %d of 3000 random plans are good: the comparison proves little", good)
+	if good < 10 {
+		t.Errorf("only %d of 1000 random plans are good: the comparison proves little", good)
 	}
 }
 
