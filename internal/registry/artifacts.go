@@ -210,7 +210,7 @@ func (s *Server) storeUpload(ctx context.Context, file string, body io.Reader) e
 // errBody marks an upload that did not come whole.
 var errBody = errors.New("body could not be read")
 
-// storeBlob writes bytes under their hash. Bytes that are there already are not written again.
+// storeBlob writes bytes under their hash. Bytes that are there already are replaced by the same ones, which mends a damaged disk.
 func (s *Server) storeBlob(body io.Reader) (a store.Artifact, err error) {
 	temps := filepath.Join(s.opts.ArtifactRoot, "uploads")
 	if err := os.MkdirAll(temps, 0o750); err != nil {
@@ -228,9 +228,6 @@ func (s *Server) storeBlob(body io.Reader) (a store.Artifact, err error) {
 	}
 	a = store.Artifact{Size: n, SHA256: hex.EncodeToString(hash.Sum(nil)), CreatedAt: s.opts.Now()}
 	place := s.blobPath(a.SHA256)
-	if info, err := os.Stat(place); err == nil && info.Size() == n {
-		return a, nil
-	}
 	if err := os.MkdirAll(filepath.Dir(place), 0o750); err != nil {
 		return a, err
 	}
