@@ -44,20 +44,53 @@ func (e *Engine) Do(ctx context.Context, c Command) (rollout.State, error) {
 			return s, err
 		}
 	}
-	bounded, cancel := context.WithCancelCause(ctx)
+	err = e.within(ctx, errand{Command: c, target: node, began: now()})
+	s, readErr := e.state(context.WithoutCancel(ctx), c.Rollout)
+	if _, over := s.Tasks[c.Task]; over && ctx.Err() == nil {
+		err = nil
+	}
+	return s, errors.Join(err, readErr)
+}
+
+// grace is how long an attempt has to return by itself when the time of its command is over.
+const grace = 2 * time.Second
+
+// errand is a command on its way: the task to bring about, and when the command began.
+type errand struct {
+	Command
+	target rollout.Node
+	began  time.Time
+}
+
+// over says whether the target has an outcome.
+func (r errand) over(s rollout.State) bool {
+	_, over := s.Tasks[r.target.ID]
+	return over
+}
+
+// within brings the task about in the time that the command has. The soft context ends when the command gives up waiting, the hard one when
+// its own attempt is cut off.
+func (e *Engine) within(ctx context.Context, r errand) error {
+	hard, cutOff := context.WithCancelCause(ctx)
+	soft, giveUp := context.WithCancelCause(hard)
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
-		e.limit(bounded, cancel, c)
+		if cause := e.limit(hard, r); cause != nil {
+			giveUp(cause)
+			sleep(hard, nil, grace)
+			cutOff(cause)
+		}
 	}()
-	err = e.bring(bounded, node, c)
-	cancel(nil)
+	err := e.bring(soft, hard, r)
+	cause := context.Cause(soft)
+	cutOff(nil)
+	giveUp(nil)
 	<-stopped
-	if cause := context.Cause(bounded); err != nil && (errors.Is(cause, ErrNotYet) || errors.Is(cause, ErrHeld)) {
-		err = cause
+	if err != nil && (errors.Is(cause, ErrNotYet) || errors.Is(cause, ErrHeld)) {
+		return cause
 	}
-	s, readErr := e.state(context.WithoutCancel(ctx), c.Rollout)
-	return s, errors.Join(err, readErr)
+	return err
 }
 
 // onPath says whether a task lies on the way forward, where a command may be too early. The others are ends that the rollout comes to by itself.
@@ -72,29 +105,29 @@ func onPath(n rollout.Node) bool {
 }
 
 // bring plans and performs until the task has an outcome.
-func (e *Engine) bring(ctx context.Context, target rollout.Node, c Command) error {
+func (e *Engine) bring(ctx, hard context.Context, r errand) error {
 	var before pace
 	for {
 		start := time.Now()
-		woken, changed := e.wake.listen(c.Rollout), e.changes.listen(c.Rollout)
-		s, err := e.state(ctx, c.Rollout)
+		woken, changed := e.wake.listen(r.Rollout), e.changes.listen(r.Rollout)
+		s, err := e.state(ctx, r.Rollout)
 		if err != nil {
 			return err
 		}
-		if _, over := s.Tasks[target.ID]; over {
+		if r.over(s) {
 			return nil
 		}
-		if err := reachable(s, target); err != nil {
+		if err := reachable(s, r.target); err != nil {
 			return err
 		}
-		release, ok := e.slots.take(ctx, c.Rollout, changed)
+		release, ok := e.slots.take(ctx, r.Rollout, changed)
 		if !ok {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
 			continue
 		}
-		p, err := e.once(ctx, target, c)
+		p, err := e.once(hard, r)
 		release()
 		if err != nil {
 			return err
@@ -112,19 +145,22 @@ func (e *Engine) bring(ctx context.Context, target rollout.Node, c Command) erro
 }
 
 // once plans and performs one task, unless the target came about while the slot was waited for. An attempt that the command's own end has cut off is closed as dropped.
-func (e *Engine) once(ctx context.Context, target rollout.Node, c Command) (Planned, error) {
-	s, err := e.state(ctx, c.Rollout)
+func (e *Engine) once(ctx context.Context, r errand) (Planned, error) {
+	s, err := e.state(ctx, r.Rollout)
 	if err != nil {
 		return Planned{}, err
 	}
-	if _, over := s.Tasks[target.ID]; over {
+	if r.over(s) {
 		return Planned{Task: &rollout.Task{}}, nil
 	}
-	p, err := e.Plan(ctx, c.Rollout)
+	p, err := e.Plan(ctx, r.Rollout)
 	if err != nil || p.Task == nil {
 		return p, err
 	}
-	err = e.Perform(ctx, *p.Task)
+	err = e.perform(ctx, *p.Task, func(s rollout.State) bool {
+		due, _ := r.deadline(s)
+		return r.over(s) || !due.IsZero() && !now().Before(due)
+	})
 	if err != nil && ctx.Err() != nil {
 		return p, errors.Join(err, e.abandon(context.WithoutCancel(ctx), *p.Task, context.Cause(ctx)))
 	}
@@ -162,44 +198,43 @@ func reachable(s rollout.State, target rollout.Node) error {
 	return nil
 }
 
-// limit ends the command when its time is over, or when the rollout has been held for too long.
-func (e *Engine) limit(ctx context.Context, cancel context.CancelCauseFunc, c Command) {
-	began := now()
+// limit waits until the command's time is over, or the rollout has been held for too long, and says which; nil when ctx ended first.
+func (e *Engine) limit(ctx context.Context, r errand) error {
 	for ctx.Err() == nil {
-		changed := e.changes.listen(c.Rollout)
-		s, err := e.state(ctx, c.Rollout)
+		changed := e.changes.listen(r.Rollout)
+		s, err := e.state(ctx, r.Rollout)
 		if err != nil {
 			sleep(ctx, changed, firstBackoff)
 			continue
 		}
-		due, cause := c.deadline(s, began)
+		due, cause := r.deadline(s)
 		if due.IsZero() {
 			sleep(ctx, changed, e.poll)
 			continue
 		}
-		if wait := time.Until(due); wait > 0 {
-			sleep(ctx, changed, wait)
-			continue
+		wait := time.Until(due)
+		if wait <= 0 {
+			return cause
 		}
-		cancel(cause)
-		return
+		sleep(ctx, changed, wait)
 	}
+	return nil
 }
 
 // deadline is when the command ends as the row stands, and how.
-func (c Command) deadline(s rollout.State, began time.Time) (due time.Time, cause error) {
-	if !c.Until.IsZero() {
-		due, cause = c.Until, fmt.Errorf("%s of rollout %s: %w: %s", c.Task, s.ID, ErrNotYet, s.Reason)
+func (r errand) deadline(s rollout.State) (due time.Time, cause error) {
+	if !r.Until.IsZero() {
+		due, cause = r.Until, fmt.Errorf("%s of rollout %s: %w: %s", r.Task, s.ID, ErrNotYet, s.Reason)
 	}
-	if s.Hold == nil || c.MaxHold <= 0 {
+	if s.Hold == nil || r.MaxHold <= 0 {
 		return due, cause
 	}
 	since := s.Hold.Since
-	if since.Before(began) {
-		since = began
+	if since.Before(r.began) {
+		since = r.began
 	}
-	if held := since.Add(c.MaxHold); due.IsZero() || held.Before(due) {
-		due, cause = held, fmt.Errorf("%s of rollout %s: %w: %s", c.Task, s.ID, ErrHeld, s.Hold.Reason)
+	if held := since.Add(r.MaxHold); due.IsZero() || held.Before(due) {
+		due, cause = held, fmt.Errorf("%s of rollout %s: %w: %s", r.Task, s.ID, ErrHeld, s.Hold.Reason)
 	}
 	return due, cause
 }

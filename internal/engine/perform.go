@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -18,6 +17,13 @@ const commitFor = 10 * time.Second
 // Perform runs an attempt that Plan has opened and commits its result with the row's new state. An attempt that was taken over is ErrFenced and
 // changes nothing. When ctx ends, nothing is applied: the attempt stays open and is lost at the next Plan.
 func (e *Engine) Perform(ctx context.Context, t rollout.Task) error {
+	return e.perform(ctx, t, func(rollout.State) bool { return false })
+}
+
+// halt says, after a checkpoint, whether who performs has seen enough: the task is then asked to return.
+type halt func(rollout.State) bool
+
+func (e *Engine) perform(ctx context.Context, t rollout.Task, enough halt) error {
 	if !e.begin(keyOf(t)) {
 		return fmt.Errorf("perform %s of rollout %s: %w", t.ID, t.Rollout, ErrBusy)
 	}
@@ -29,7 +35,7 @@ func (e *Engine) Perform(ctx context.Context, t rollout.Task) error {
 	log := e.log.With("rollout", t.Rollout, "model", t.State.Model, "task", t.ID, "attempt", t.Attempt)
 	log.InfoContext(ctx, "task started")
 	began := time.Now()
-	r, err := e.run(ctx, t, log)
+	r, err := e.run(ctx, t, checkpointer{Engine: e, task: t, enough: enough})
 	if err != nil && errors.Is(err, ErrFenced) {
 		return err
 	}
@@ -71,22 +77,30 @@ func (e *Engine) load(ctx context.Context, t rollout.Task) (rollout.Task, error)
 }
 
 // run calls the runner. A task that panics has failed; the process goes on.
-func (e *Engine) run(ctx context.Context, t rollout.Task, log *slog.Logger) (r rollout.Result, err error) {
+func (e *Engine) run(ctx context.Context, t rollout.Task, c checkpointer) (r rollout.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			log.ErrorContext(ctx, "task panicked", "err", p, "stack", string(debug.Stack()))
+			e.log.ErrorContext(ctx, "task panicked", "rollout", t.Rollout, "task", t.ID, "attempt", t.Attempt, "err", p, "stack", string(debug.Stack()))
 			r, err = rollout.Result{}, fmt.Errorf("%s panicked: %v (a fault in serin: please report it with the log)", t.ID, p)
 		}
 	}()
-	return e.runner.Run(ctx, t, func(r rollout.Result) (rollout.Signals, error) { return e.checkpoint(ctx, t, r) })
+	return e.runner.Run(ctx, t, func(r rollout.Result) (rollout.Signals, error) { return c.checkpoint(ctx, r) })
+}
+
+// checkpointer commits the checkpoints of one attempt.
+type checkpointer struct {
+	*Engine
+	task   rollout.Task
+	enough halt
 }
 
 // checkpoint commits what a task has come to so far, with the signals that have come, and tells the task what the row says now.
-func (e *Engine) checkpoint(ctx context.Context, t rollout.Task, r rollout.Result) (signals rollout.Signals, err error) {
+func (c checkpointer) checkpoint(ctx context.Context, r rollout.Result) (signals rollout.Signals, err error) {
+	t := c.task
 	if r.Status != rollout.StatusRunning {
 		return rollout.Signals{}, fmt.Errorf("checkpoint of %s in rollout %s has status %q: it must be running", t.ID, t.Rollout, r.Status)
 	}
-	err = e.turn(ctx, t.Rollout, func(u *turn) error {
+	err = c.turn(ctx, t.Rollout, func(u *turn) error {
 		if err := u.progress(ctx, t, r); err != nil {
 			return err
 		}
@@ -99,6 +113,7 @@ func (e *Engine) checkpoint(ctx context.Context, t rollout.Task, r rollout.Resul
 			return nil
 		}
 		signals = u.row.State.Directive(t)
+		signals.Stop = signals.Stop || c.enough(u.row.State)
 		return err
 	})
 	if err != nil {
@@ -157,6 +172,9 @@ func (e *Engine) finish(ctx context.Context, t rollout.Task, r rollout.Result) (
 
 // conclude applies a result and says how the attempt ends. A result that the row cannot take counts as a failed attempt; one that comes too late is dropped.
 func (u *turn) conclude(ctx context.Context, t rollout.Task, r rollout.Result) (store.Closing, error) {
+	if r.Status == rollout.StatusRunning {
+		r = rollout.Result{Status: rollout.StatusRetry, Reason: "it returned without an end: a run ends as done, retry, not_proven or refused", Evidence: r.Evidence}
+	}
 	c := store.Closing{AttemptKey: keyOf(t), At: u.now, Reason: r.Reason, Evidence: r.Evidence}
 	err := u.apply(ctx, t, r)
 	if errors.Is(err, rollout.ErrIllegal) {
