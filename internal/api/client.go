@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"serin/internal/analysis"
 )
 
 // ErrUnreachable is wrapped by the errors of a Client whose server does not answer.
@@ -152,6 +154,11 @@ func (c *Client) Logs(ctx context.Context, id, task string, after int64) (lines 
 // History gives a rollout's history.
 func (c *Client) History(ctx context.Context, id string) (list []HistoryEntry, err error) {
 	return list, c.call(ctx, http.MethodGet, rolloutPath(id, "/history"), nil, &list)
+}
+
+// Samples gives what is stored of a model's counters, a scrape for each tick.
+func (c *Client) Samples(ctx context.Context, name string) (list []analysis.Scrape, err error) {
+	return list, c.call(ctx, http.MethodGet, modelPath(name, "/samples"), nil, &list)
 }
 
 // Graph gives the tasks of a rollout's plan.

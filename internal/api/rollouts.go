@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
+	"serin/internal/analysis"
 	"serin/internal/rollout"
 	"serin/internal/store"
 )
@@ -129,6 +131,15 @@ func (s *Server) modelHistory(r *http.Request) (any, error) {
 		return err
 	})
 	return out, err
+}
+
+// samples gives every number that judgements rest on: the stored scrapes of a model.
+func (s *Server) samples(r *http.Request) (any, error) {
+	scrapes, err := s.Store.Scrapes(r.Context(), r.PathValue("model"), time.Time{}, time.Now())
+	if scrapes == nil {
+		scrapes = []analysis.Scrape{}
+	}
+	return scrapes, err
 }
 
 func entries(list []store.Entry, err error) ([]HistoryEntry, error) {

@@ -81,6 +81,7 @@ func New(o Options) (*Server, error) {
 		"POST /api/v1/models/{model}/undo":            s.undo,
 		"POST /api/v1/models/{model}/rollback":        s.rollback,
 		"POST /api/v1/models/{model}/unblock":         s.unblock,
+		"GET /api/v1/models/{model}/samples":          s.samples,
 		"GET /api/v1/models/{model}/history":          s.modelHistory,
 		"POST /api/v1/rollouts":                       s.start,
 		"GET /api/v1/rollouts":                        s.list,

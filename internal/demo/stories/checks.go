@@ -1,0 +1,156 @@
+package stories
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	pmodel "github.com/prometheus/common/model"
+
+	"serin/internal/api"
+	"serin/internal/rollout"
+	"serin/internal/traffic"
+)
+
+// passOn tells the new lines of the rollout's log. Of the ticks of a bake only those that say something new are told.
+func (t *telling) passOn(ctx context.Context) error {
+	lines, err := t.client.Logs(ctx, t.id, "", t.seen)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		t.seen = l.Seq
+		if strings.HasPrefix(l.Task, "monitor_") && strings.Contains(l.Line, " continue ") && l.Seq%8 != 0 || strings.TrimSpace(l.Line) == "" {
+			continue
+		}
+		t.say("%-24s %s", l.Task, l.Line)
+	}
+	return nil
+}
+
+// checkShare holds the customers' view against the weight, once a stage: the customers on the canary are exactly those whose bucket is the canary's.
+func (t *telling) checkShare(ctx context.Context, r api.Rollout) error {
+	if r.Judgement == nil || r.WeightPct == 0 || t.shares[r.WeightPct] || r.Judgement.BakeDone || r.Phase.Ended() {
+		return nil
+	}
+	bake, err := time.ParseDuration(r.BakeFor)
+	if err != nil || r.Judgement.Covered < bake/2 {
+		return nil
+	}
+	t.shares[r.WeightPct] = true
+	raw, err := t.client.State(ctx, t.id)
+	if err != nil {
+		return err
+	}
+	var s rollout.State
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	seen := t.player.Snapshot().Total
+	share := seen.CanaryShare(r.WeightPct)
+	set, want := traffic.Percent(r.WeightPct), 0
+	for _, customer := range unique(t.rows.customers) {
+		if set.Has(traffic.Bucket(s.Salt, customer)) {
+			want++
+		}
+	}
+	t.say("%d of %d customers are on the canary; by their buckets %d of %d; the 99.9 %% band of %g %% is %d to %d", share.Canary, share.Customers, want, len(unique(t.rows.customers)), r.WeightPct, share.Low, share.High)
+	return nil
+}
+
+func unique(list []string) []string {
+	seen, out := map[string]bool{}, []string(nil)
+	for _, v := range list {
+		if !seen[v] {
+			seen[v], out = true, append(out, v)
+		}
+	}
+	return out
+}
+
+// reconcile stops the traffic and holds three counts against each other: what customers were answered, what the gateway counted, what the sampler stored.
+func (t *telling) reconcile(ctx context.Context) error {
+	t.stop()
+	if err := pause(ctx, 3*15*time.Second/tickFactor); err != nil {
+		return err
+	}
+	counted, rescues, err := t.counters(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCounts, err)
+	}
+	stored, err := t.stored(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errCounts, err)
+	}
+	for key, n := range counted {
+		if stored[key] != n {
+			t.fault("the gateway counted %d requests of %s, the samples hold %d", n, key, stored[key])
+		}
+	}
+	t.say("counts agree: gateway %v = samples; %d rescues", counted, rescues)
+	return nil
+}
+
+// counters reads the customers' gateway: requests by role and revision, and rescues.
+func (t *telling) counters(ctx context.Context) (byVersion map[string]int64, rescues int64, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.gateway+"/metrics", nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(pmodel.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(io.LimitReader(resp.Body, 16<<20))
+	if err != nil {
+		return nil, 0, err
+	}
+	byVersion = map[string]int64{}
+	for _, m := range families["http_requests_total"].GetMetric() {
+		labels := map[string]string{}
+		for _, l := range m.GetLabel() {
+			labels[l.GetName()] = l.GetValue()
+		}
+		if labels["model"] == t.model && m.GetCounter().GetValue() > 0 {
+			byVersion[labels["version"]+" "+labels["revision"]] += int64(m.GetCounter().GetValue())
+		}
+	}
+	for _, m := range families["serin_gateway_rescues_total"].GetMetric() {
+		for _, l := range m.GetLabel() {
+			if l.GetName() == "model" && l.GetValue() == t.model {
+				rescues += int64(m.GetCounter().GetValue())
+			}
+		}
+	}
+	return byVersion, rescues, nil
+}
+
+// stored adds up the samples of the customers' gateway: the last count of each role and revision.
+func (t *telling) stored(ctx context.Context) (map[string]int64, error) {
+	scrapes, err := t.client.Samples(ctx, t.model)
+	if err != nil {
+		return nil, err
+	}
+	last := map[string]int64{}
+	for _, sc := range scrapes {
+		for _, s := range sc.Samples {
+			if s.Instance == "serin serve" {
+				continue
+			}
+			n := int64(0)
+			for _, v := range s.Requests {
+				n += int64(v)
+			}
+			key := string(s.Role) + " " + s.Revision
+			last[key] = max(last[key], n)
+		}
+	}
+	return last, nil
+}
