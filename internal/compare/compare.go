@@ -130,24 +130,23 @@ func Run(in Input) (Report, error) {
 		r.Changes = changes(in, champion, challenger)
 		r.Criteria = append(r.Criteria, f1Criterion(champion, challenger, in.Criteria))
 	}
-	r.decide()
+	r.Decision, r.Reasons = decide(r.Criteria)
 	return r, nil
 }
 
 // decide promotes when no criterion failed. The reasons are the failures of a reject, and everything that was judged of a promote.
-func (r *Report) decide() {
-	r.Decision = Promote
+func decide(criteria []Criterion) (Decision, []string) {
 	var failed, all []string
-	for _, c := range r.Criteria {
+	for _, c := range criteria {
 		all = append(all, c.Text)
 		if c.Passed != nil && !*c.Passed {
 			failed = append(failed, c.Text)
 		}
 	}
-	r.Reasons = all
 	if len(failed) > 0 {
-		r.Decision, r.Reasons = Reject, failed
+		return Reject, failed
 	}
+	return Promote, all
 }
 
 func (in *Input) dataReport() DataReport {

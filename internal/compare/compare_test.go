@@ -43,8 +43,10 @@ func labels(positives, negatives int) []bool {
 }
 
 func input(champion, challenger *Side, positives, negatives int) Input {
-	return Input{Threshold: 0.5, Criteria: DefaultCriteria(), Labels: labels(positives, negatives), Champion: champion, Challenger: challenger,
-		Data: Data{Name: "holdout.parquet", Label: "is_fraud", Duplicates: 3}}
+	return Input{
+		Threshold: 0.5, Criteria: DefaultCriteria(), Labels: labels(positives, negatives), Champion: champion, Challenger: challenger,
+		Data: Data{Name: "holdout.parquet", Label: "is_fraud", Duplicates: 3},
+	}
 }
 
 func mustRun(t *testing.T, in Input) Report {
@@ -68,20 +70,26 @@ func TestDecisions(t *testing.T) {
 	}{
 		{"better", side("c", 97, 5, 3, 995), nil, Promote, []string{
 			"recall 0.970 >= 0.95 (97 of 100 positives found)", "fpr 0.005 <= 0.02 (5 of 1000 negatives flagged)",
-			"latency_p95_ms 0.095 <= 100 (100 one-row calls)", "f1 0.960 >= 0.909 (champion 0.900 x 1.01)"}},
+			"latency_p95_ms 0.095 <= 100 (100 one-row calls)", "f1 0.960 >= 0.909 (champion 0.900 x 1.01)",
+		}},
 		{"equal", side("c", 90, 10, 10, 990), func(in *Input) { in.Criteria.Recall = 0.5 }, Reject, []string{"f1 0.900 < 0.909 (champion 0.900 x 1.01)"}},
 		{"equal with ratio 1", side("c", 90, 10, 10, 990), func(in *Input) { in.Criteria.Recall, in.Criteria.F1Ratio = 0.5, 1 }, Promote, nil},
 		{"low recall", side("c", 94, 5, 6, 995), nil, Reject, []string{"recall 0.940 < 0.95 (94 of 100 positives found)"}},
 		{"many false alarms", side("c", 97, 21, 3, 979), nil, Reject, []string{
-			"fpr 0.021 > 0.02 (21 of 1000 negatives flagged)", "f1 0.890 < 0.909 (champion 0.900 x 1.01)"}},
+			"fpr 0.021 > 0.02 (21 of 1000 negatives flagged)", "f1 0.890 < 0.909 (champion 0.900 x 1.01)",
+		}},
 		{"slow", side("c", 97, 5, 3, 995), func(in *Input) { in.Criteria.LatencyP95 = 94 * time.Microsecond }, Reject, []string{
-			"latency_p95_ms 0.095 > 0.094 (100 one-row calls)"}},
+			"latency_p95_ms 0.095 > 0.094 (100 one-row calls)",
+		}},
 		{"latency off", side("c", 97, 5, 3, 995), func(in *Input) { in.Challenger.Latency = Latency{Off: "scores come from column p"} }, Promote, []string{
 			"recall 0.970 >= 0.95 (97 of 100 positives found)", "fpr 0.005 <= 0.02 (5 of 1000 negatives flagged)",
-			"latency_p95_ms not judged (scores come from column p)", "f1 0.960 >= 0.909 (champion 0.900 x 1.01)"}},
+			"latency_p95_ms not judged (scores come from column p)", "f1 0.960 >= 0.909 (champion 0.900 x 1.01)",
+		}},
 		{"first champion", side("c", 97, 5, 3, 995), func(in *Input) { in.Champion, in.FirstChampion = nil, "new model" }, Promote, nil},
-		{"first champion that is bad", side("c", 50, 5, 50, 995), func(in *Input) { in.Champion, in.FirstChampion = nil, "new model" }, Reject,
-			[]string{"recall 0.500 < 0.95 (50 of 100 positives found)"}},
+		{
+			"first champion that is bad", side("c", 50, 5, 50, 995), func(in *Input) { in.Champion, in.FirstChampion = nil, "new model" }, Reject,
+			[]string{"recall 0.500 < 0.95 (50 of 100 positives found)"},
+		},
 		{"neither finds anything", side("c", 0, 0, 100, 1000), func(in *Input) {
 			in.Criteria.Recall, in.Champion = 0, side("champion", 0, 0, 100, 1000)
 		}, Reject, []string{"f1 0: neither model finds a positive row"}},

@@ -13,7 +13,7 @@ func recallCriterion(m measured, limits Criteria) Criterion {
 	passed := fraction(c.TP, c.TP+c.FN).Cmp(decimal(limits.Recall)) >= 0
 	out := newCriterion("recall", passed, m.report.Recall, limits.Recall)
 	value, limit := apart(m.report.Recall, limits.Recall)
-	out.Text = fmt.Sprintf("recall %s %s %s (%d of %d positives found)", value, atLeast(passed), limit, c.TP, c.TP+c.FN)
+	out.Text = fmt.Sprintf("recall %s %s %s (%d of %d positives found)", value, out.relation(), limit, c.TP, c.TP+c.FN)
 	return out
 }
 
@@ -22,7 +22,7 @@ func fprCriterion(m measured, limits Criteria) Criterion {
 	passed := fraction(c.FP, c.FP+c.TN).Cmp(decimal(limits.FPR)) <= 0
 	out := newCriterion("fpr", passed, m.report.FPR, limits.FPR)
 	value, limit := apart(m.report.FPR, limits.FPR)
-	out.Text = fmt.Sprintf("fpr %s %s %s (%d of %d negatives flagged)", value, atMost(passed), limit, c.FP, c.FP+c.TN)
+	out.Text = fmt.Sprintf("fpr %s %s %s (%d of %d negatives flagged)", value, out.relation(), limit, c.FP, c.FP+c.TN)
 	return out
 }
 
@@ -34,7 +34,7 @@ func latencyCriterion(m measured, limits Criteria) Criterion {
 	value, limit := milliseconds(m.p95), milliseconds(limits.LatencyP95)
 	out := newCriterion("latency_p95_ms", passed, value, limit)
 	valueText, limitText := apart(value, limit)
-	out.Text = fmt.Sprintf("latency_p95_ms %s %s %s (%d one-row calls)", valueText, atMost(passed), limitText, m.report.LatencyRows)
+	out.Text = fmt.Sprintf("latency_p95_ms %s %s %s (%d one-row calls)", valueText, out.relation(), limitText, m.report.LatencyRows)
 	return out
 }
 
@@ -51,7 +51,7 @@ func f1Criterion(champion, challenger measured, limits Criteria) Criterion {
 		out.Text = "f1 0: neither model finds a positive row"
 		return out
 	}
-	out.Text = fmt.Sprintf("f1 %s %s %s (champion %s x %s)", value, atLeast(passed), limit, fixed(champion.report.F1, 3), shortest(limits.F1Ratio))
+	out.Text = fmt.Sprintf("f1 %s %s %s (champion %s x %s)", value, out.relation(), limit, fixed(champion.report.F1, 3), shortest(limits.F1Ratio))
 	return out
 }
 
@@ -67,18 +67,20 @@ func offCriterion(name, why string) Criterion {
 	return Criterion{Name: name, Off: why, Text: fmt.Sprintf("%s not judged (%s)", name, why)}
 }
 
-func atLeast(passed bool) string {
-	if passed {
+// upper says that the limit of the criterion is the most that is allowed, not the least.
+func (c Criterion) upper() bool { return c.Name == "fpr" || c.Name == "latency_p95_ms" }
+
+// relation is how the value stands to the limit of a criterion that was judged.
+func (c Criterion) relation() string {
+	switch {
+	case c.upper() && *c.Passed:
+		return "<="
+	case c.upper():
+		return ">"
+	case *c.Passed:
 		return ">="
 	}
 	return "<"
-}
-
-func atMost(passed bool) string {
-	if passed {
-		return "<="
-	}
-	return ">"
 }
 
 // apart writes a value and its limit with as many decimals, from 3 to 9, as it takes to see on which side of the limit the value lies.

@@ -61,7 +61,7 @@ type Interval struct {
 	Level float64 `json:"level"`
 }
 
-// DataReport describes the labelled rows.
+// DataReport describes the labeled rows.
 type DataReport struct {
 	Name      string `json:"name,omitempty"`
 	Label     string `json:"label,omitempty"`
@@ -124,8 +124,8 @@ func (r Report) writeCriteria(b *strings.Builder) {
 			fmt.Fprintf(w, "%s\t-\t-\toff\n", c.Name)
 			continue
 		}
-		sign, result := ">=", "failed"
-		if c.Name == "fpr" || c.Name == "latency_p95_ms" {
+		result, sign := "failed", ">="
+		if c.upper() {
 			sign = "<="
 		}
 		if *c.Passed {
@@ -134,7 +134,7 @@ func (r Report) writeCriteria(b *strings.Builder) {
 		value, limit := apart(*c.Value, *c.Limit)
 		fmt.Fprintf(w, "%s\t%s %s\t%s\t%s\n", c.Name, sign, limit, value, result)
 	}
-	w.Flush() // to a strings.Builder, which does not fail
+	_ = w.Flush() // to a strings.Builder, which does not fail
 }
 
 // writeSides puts the metrics and then the confusion matrices of both models side by side.

@@ -198,7 +198,7 @@ func TestLimits(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := Read(ctx, path); !errors.Is(err, context.Canceled) {
-		t.Errorf("a cancelled read: %v", err)
+		t.Errorf("a canceled read: %v", err)
 	}
 	if _, err := Read(context.Background(), t.TempDir()); err == nil || !strings.Contains(err.Error(), "is a folder") {
 		t.Errorf("a folder: %v", err)

@@ -1,4 +1,4 @@
-// Package dataset reads tables of labelled rows from CSV and Parquet files into columns of float64.
+// Package dataset reads tables of labeled rows from CSV and Parquet files into columns of float64.
 // It must never allocate a size that a file merely claims, guess a value it could not read, or know what the columns mean.
 package dataset
 

@@ -24,7 +24,7 @@ func checkFooter(data []byte) error {
 		return fmt.Errorf("%w: a footer of %d bytes in a file of %d", errThrift, size, len(data))
 	}
 	w := thriftWalker{data: data[int64(len(data)-8)-size : len(data)-8]}
-	return w.fields(0, nil, nil)
+	return w.fields(0, visitor{})
 }
 
 // pageHeader is what a page claims about itself.
@@ -65,7 +65,7 @@ func parsePageHeader(data []byte) (pageHeader, error) {
 		return nil
 	}
 	w := thriftWalker{data: data}
-	err := w.fields(0, top, nested)
+	err := w.fields(0, visitor{value: top, nested: nested})
 	h.size = w.pos
 	return h, err
 }
@@ -121,7 +121,7 @@ func checkChunk(data []byte, meta *format.ColumnMetaData, limits Limits) error {
 	return nil
 }
 
-func (h pageHeader) check(body []byte, limits Limits) error {
+func (h *pageHeader) check(body []byte, limits Limits) error {
 	switch {
 	case h.kind != format.DataPage && h.kind != format.DataPageV2 && h.kind != format.DictionaryPage:
 		return fmt.Errorf("%w: a page of type %d", errThrift, h.kind)

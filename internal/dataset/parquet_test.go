@@ -38,8 +38,10 @@ func sampleRows(n int) []sampleRow {
 	rows := make([]sampleRow, n)
 	for i := range rows {
 		x := float64(i) * 0.25
-		rows[i] = sampleRow{Double: x, Float: float32(x), Int: int32(-i), Long: int64(i) << 33, Byte: uint8(250 + i%6), Flag: i%2 == 1,
-			Dict: float64(i % 3), Word: fmt.Sprint("w", i%5), Digits: fmt.Sprint(i), Huge: 1 << 63, When: time.Unix(int64(i), 0)}
+		rows[i] = sampleRow{
+			Double: x, Float: float32(x), Int: int32(-i), Long: int64(i) << 33, Byte: uint8(250 + i%6), Flag: i%2 == 1,
+			Dict: float64(i % 3), Word: fmt.Sprint("w", i%5), Digits: fmt.Sprint(i), Huge: 1 << 63, When: time.Unix(int64(i), 0),
+		}
 		if i%3 != 0 {
 			rows[i].Maybe = &x
 		}
@@ -47,15 +49,15 @@ func sampleRows(n int) []sampleRow {
 	return rows
 }
 
-func writeParquet[T any](t testing.TB, rows []T, options ...parquet.WriterOption) []byte {
-	t.Helper()
+func writeParquet[T any](tb testing.TB, rows []T, options ...parquet.WriterOption) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	w := parquet.NewGenericWriter[T](&buf, options...)
 	if _, err := w.Write(rows); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
@@ -229,7 +231,7 @@ func TestThriftWalker(t *testing.T) {
 	}
 	for _, tt := range tests {
 		w := thriftWalker{data: tt.data}
-		err := w.fields(0, nil, nil)
+		err := w.fields(0, visitor{})
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
 		}

@@ -41,9 +41,15 @@ type thriftWalker struct {
 	structs, scalars int
 }
 
-// fields walks the fields of one struct. Integers and booleans (0, 1) are handed to visit; for a field that is a struct itself, nested
-// gives the visitor of its fields. Either may be nil; the rest is skipped.
-func (w *thriftWalker) fields(depth int, visit func(id int, value int64), nested func(id int) func(int, int64)) error {
+// visitor is told what a walk meets. Integers and booleans (0, 1) are handed to value; for a field that is a struct itself, nested gives the
+// value function of its fields. Either may be nil; the rest is skipped.
+type visitor struct {
+	value  func(id int, v int64)
+	nested func(id int) func(id int, v int64)
+}
+
+// fields walks the fields of one struct.
+func (w *thriftWalker) fields(depth int, v visitor) error {
 	if depth > maxThriftDepth {
 		return fmt.Errorf("%w: nested deeper than %d", errThrift, maxThriftDepth)
 	}
@@ -65,31 +71,31 @@ func (w *thriftWalker) fields(depth int, visit func(id int, value int64), nested
 			}
 			id = int(int16(unzigzag(long)))
 		}
-		if err := w.field(depth, kind, id, visit, nested); err != nil {
+		if err := w.field(depth, kind, id, v); err != nil {
 			return err
 		}
 	}
 }
 
-func (w *thriftWalker) field(depth, kind, id int, visit func(int, int64), nested func(int) func(int, int64)) error {
+func (w *thriftWalker) field(depth, kind, id int, visit visitor) error {
 	switch kind {
 	case thriftTrue, thriftFalse: // the value is in the head
-		if visit != nil {
-			visit(id, int64(thriftFalse-kind))
+		if visit.value != nil {
+			visit.value(id, int64(thriftFalse-kind))
 		}
 		return nil
 	case thriftI16, thriftI32, thriftI64:
 		v, err := w.varint()
-		if err == nil && visit != nil {
-			visit(id, unzigzag(v))
+		if err == nil && visit.value != nil {
+			visit.value(id, unzigzag(v))
 		}
 		return err
 	case thriftStruct:
-		var inner func(int, int64)
-		if nested != nil {
-			inner = nested(id)
+		var inner visitor
+		if visit.nested != nil {
+			inner.value = visit.nested(id)
 		}
-		return w.fields(depth+1, inner, nil)
+		return w.fields(depth+1, inner)
 	}
 	return w.skip(depth, kind)
 }
@@ -116,7 +122,7 @@ func (w *thriftWalker) skip(depth, kind int) error {
 	case thriftList, thriftSet:
 		return w.list(depth)
 	case thriftStruct:
-		return w.fields(depth+1, nil, nil)
+		return w.fields(depth+1, visitor{})
 	case thriftMap:
 		return fmt.Errorf("%w: it has a map, Parquet has none", errThrift)
 	}

@@ -95,11 +95,11 @@ func (b *binding) faults(f *Frame, perm []int) error {
 	return nil
 }
 
-// rows writes the rows from up to to as float32 in the model's order. Infinities and numbers beyond float32 are refused: XGBoost takes them in some
+// rows fills dst with the rows from first on, as float32 in the model's order. Infinities and numbers beyond float32 are refused: XGBoost takes them in some
 // calls and refuses them in others.
-func (b *binding) rows(dst []float32, f *Frame, perm []int, from, to int) error {
+func (b *binding) rows(dst []float32, f *Frame, perm []int, first int) error {
 	width := f.Width()
-	for row := from; row < to; row++ {
+	for row := first; len(dst) > 0; row++ {
 		values := f.Values[row*width : (row+1)*width]
 		for _, place := range perm {
 			x, err := forest.RowFloat(values[place])

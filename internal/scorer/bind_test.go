@@ -83,7 +83,7 @@ func TestBindingRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := make([]float32, 6)
-	if err := b.rows(rows, &f, perm, 0, 3); err != nil {
+	if err := b.rows(rows, &f, perm, 0); err != nil {
 		t.Fatal(err)
 	}
 	if !(rows[0] == 2 && rows[1] == 1 && rows[2] != rows[2] && rows[3] == 3 && rows[4] == math.MaxFloat32 && rows[5] == float32(0.1)) {
@@ -91,13 +91,13 @@ func TestBindingRows(t *testing.T) {
 	}
 	for _, bad := range []float64{math.Inf(1), math.Inf(-1), 1e39, -1e39} {
 		f.Values[3] = bad
-		err := b.rows(rows, &f, perm, 0, 3)
+		err := b.rows(rows, &f, perm, 0)
 		if err == nil || !strings.HasPrefix(err.Error(), `row 2, column "a": `) {
 			t.Errorf("%v: error %v, want one that names row and column", bad, err)
 		}
 	}
 	positional := Frame{Values: []float64{1, math.Inf(1)}, N: 1}
-	if err := b.rows(rows, &positional, []int{0, 1}, 0, 1); err == nil || !strings.HasPrefix(err.Error(), "row 1, column 2: ") {
+	if err := b.rows(rows[:2], &positional, []int{0, 1}, 0); err == nil || !strings.HasPrefix(err.Error(), "row 1, column 2: ") {
 		t.Errorf("by position: error %v", err)
 	}
 }

@@ -52,8 +52,10 @@ func Gather(ctx context.Context, p GatherParams) (compare.Input, error) {
 	if err != nil {
 		return compare.Input{}, err
 	}
-	in := compare.Input{Mode: p.Mode, Threshold: p.Threshold, Criteria: p.Criteria, Labels: labels, FirstChampion: p.FirstChampion,
-		Data: compare.Data{Name: p.DataName, Label: p.Label}}
+	in := compare.Input{
+		Mode: p.Mode, Threshold: p.Threshold, Criteria: p.Criteria, Labels: labels, FirstChampion: p.FirstChampion,
+		Data: compare.Data{Name: p.DataName, Label: p.Label},
+	}
 	g := gatherer{GatherParams: p, except: p.except(), named: true}
 	if p.Champion != nil {
 		if in.Champion, err = g.side(ctx, *p.Champion); err != nil {
@@ -118,8 +120,10 @@ func (g *gatherer) fromColumn(name string) (*compare.Side, error) {
 	for i, x := range values {
 		scores[i] = float32(x)
 	}
-	return &compare.Side{Ref: "column " + name, Kind: guessKind(scores), Scores: scores,
-		Latency: compare.Latency{Off: fmt.Sprintf("declared off: the scores come from column %q, nothing was run", name)}}, nil
+	return &compare.Side{
+		Ref: "column " + name, Kind: guessKind(scores), Scores: scores,
+		Latency: compare.Latency{Off: fmt.Sprintf("declared off: the scores come from column %q, nothing was run", name)},
+	}, nil
 }
 
 func (g *gatherer) fromScorer(ctx context.Context, sc Scorer) (*compare.Side, error) {

@@ -63,8 +63,10 @@ func newTable() *memoryTable {
 }
 
 func params(table *memoryTable) GatherParams {
-	return GatherParams{Opener: NewOpener(Options{}), Table: table, Duplicates: table.duplicates, DataName: "t.csv", Label: "fraud", Threshold: 0.5,
-		Criteria: compare.DefaultCriteria(), Latency: LatencyParams{Rows: 30, Warmup: 1}}
+	return GatherParams{
+		Opener: NewOpener(Options{}), Table: table, Duplicates: table.duplicates, DataName: "t.csv", Label: "fraud", Threshold: 0.5,
+		Criteria: compare.DefaultCriteria(), Latency: LatencyParams{Rows: 30, Warmup: 1},
+	}
 }
 
 func urlRef(t *testing.T, url string) model.Ref {

@@ -4,6 +4,7 @@ package scorer
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -105,8 +106,9 @@ func comparePayloads(t *testing.T, url string, p *PayloadScorer) {
 	t.Helper()
 	row := strings.TrimSuffix(strings.Repeat("0,", 29), ",")
 	split := string(demoBody(t, formSplit, 2))
-	comma := strings.IndexByte(split[strings.Index(split, "[["):], ',') + strings.Index(split, "[[")
-	null := split[:strings.Index(split, "[[")] + "[[null" + split[comma:]
+	before, rows, _ := strings.Cut(split, "[[")
+	_, after, _ := strings.Cut(rows, ",")
+	null := before + "[[null," + after
 	bodies := []struct{ name, contentType, body string }{
 		{"split", "application/json", split},
 		{"split with params", "application/json; charset=utf-8", strings.Replace(split, "{", `{"params":{},`, 1)},
@@ -135,7 +137,11 @@ func comparePayloads(t *testing.T, url string, p *PayloadScorer) {
 		response.Body.Close()
 		status := http.StatusOK
 		if _, err := p.ScorePayload(context.Background(), tt.contentType, []byte(tt.body), nil); err != nil {
-			status = err.(*InputError).Status()
+			var input *InputError
+			if !errors.As(err, &input) {
+				t.Fatalf("%s: %v", tt.name, err)
+			}
+			status = input.Status()
 		}
 		want := response.StatusCode
 		if wider[tt.name] {

@@ -145,9 +145,9 @@ var pow10 = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10,
 // digits reads a number. One whose digits fit 2^53 and whose power of ten is exact is one exact multiplication or division (Clinger's fast
 // path); the rest goes to strconv, so that every number is correctly rounded. Beyond float64 it is infinite.
 func (s *jsonScanner) digits() (float64, error) {
-	start := s.pos
-	negative := s.data[s.pos] == '-'
-	if negative {
+	start, sign := s.pos, 1.0
+	if s.data[s.pos] == '-' {
+		sign = -1
 		s.pos++
 		if s.pos < len(s.data) && s.data[s.pos] == 'I' {
 			return math.Inf(-1), s.word("Infinity")
@@ -180,7 +180,7 @@ func (s *jsonScanner) digits() (float64, error) {
 		exponent += e
 	}
 	if digits <= 15 && exponent >= -22 && exponent <= 22 {
-		return exact(mantissa, exponent, negative), nil
+		return sign * exact(mantissa, exponent), nil
 	}
 	x, err := strconv.ParseFloat(string(s.data[start:s.pos]), 64)
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
@@ -189,17 +189,11 @@ func (s *jsonScanner) digits() (float64, error) {
 	return x, nil
 }
 
-func exact(mantissa uint64, exponent int, negative bool) float64 {
-	x := float64(mantissa)
+func exact(mantissa uint64, exponent int) float64 {
 	if exponent < 0 {
-		x /= pow10[-exponent]
-	} else {
-		x *= pow10[exponent]
+		return float64(mantissa) / pow10[-exponent]
 	}
-	if negative {
-		return -x
-	}
-	return x
+	return float64(mantissa) * pow10[exponent]
 }
 
 // run reads digits onto a mantissa, which is meaningful up to 15 digits, and says whether there was one.

@@ -71,42 +71,45 @@ type call struct {
 }
 
 func (n *native) score(ctx context.Context, f Frame, c call) (Scores, error) {
-	s := n.pool.Get().(*scratch)
+	s := n.pool.Get().(*scratch) //nolint:errcheck // New puts nothing else in
 	defer n.pool.Put(s)
-	values, err := n.into(ctx, &f, s, nil, c)
+	err := n.into(ctx, &f, s, c)
+	values := s.scores
+	s.scores = nil // they go to the caller
 	if err != nil {
 		return Scores{}, err
 	}
 	return Scores{Values: values, Width: c.width}, nil
 }
 
-// into appends the scores of f to dst.
-func (n *native) into(ctx context.Context, f *Frame, s *scratch, dst []float32, c call) ([]float32, error) {
+// into leaves the scores of f in s.scores.
+func (n *native) into(ctx context.Context, f *Frame, s *scratch, c call) error {
+	s.scores = s.scores[:0]
 	perm, err := n.binding.columns(f, s.perm)
 	s.perm = perm
 	if err != nil {
-		return dst, err
+		return err
 	}
 	if len(f.faults) > 0 {
 		if err := n.binding.faults(f, perm); err != nil {
-			return dst, err
+			return err
 		}
 	}
 	width := n.binding.width
 	for from := 0; from < f.N; from += blockRows {
 		if err := ctx.Err(); err != nil {
-			return dst, err
+			return err
 		}
 		to := min(from+blockRows, f.N)
 		s.rows = grow(s.rows, (to-from)*width)
-		if err := n.binding.rows(s.rows, f, perm, from, to); err != nil {
-			return dst, err
+		if err := n.binding.rows(s.rows, f, perm, from); err != nil {
+			return err
 		}
-		start := len(dst)
-		dst = grow(dst, start+(to-from)*c.width)
-		c.predict(dst[start:], s.rows)
+		start := len(s.scores)
+		s.scores = grow(s.scores, start+(to-from)*c.width)
+		c.predict(s.scores[start:], s.rows)
 	}
-	return dst, nil
+	return nil
 }
 
 // grow gives s the length n and keeps its values.

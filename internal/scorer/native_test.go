@@ -35,24 +35,24 @@ type golden struct {
 	}
 }
 
-func readGolden(t testing.TB) golden {
-	t.Helper()
+func readGolden(tb testing.TB) golden {
+	tb.Helper()
 	data, err := os.ReadFile(demo + "golden.json")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var g golden
 	if err := json.Unmarshal(data, &g); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return g
 }
 
-func holdout(t testing.TB) *dataset.Table {
-	t.Helper()
+func holdout(tb testing.TB) *dataset.Table {
+	tb.Helper()
 	table, err := dataset.Read(context.Background(), demo+"holdout.parquet")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return table
 }
@@ -174,18 +174,18 @@ func TestGateDefaults(t *testing.T) {
 	}
 }
 
-func demoBody(t testing.TB, form string, rows int) []byte {
-	t.Helper()
-	sc := openPath(t, demo+"champion")
-	f, err := FrameOf(holdout(t), sc.Info())
+func demoBody(tb testing.TB, form string, rows int) []byte {
+	tb.Helper()
+	sc := openPath(tb, demo+"champion")
+	f, err := FrameOf(holdout(tb), sc.Info())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	part := f.slice(0, rows)
 	if form == formSplit {
 		body, err := appendSplit(nil, &part, 0)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		return body
 	}
@@ -228,7 +228,7 @@ func TestScorePayloadErrors(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := p.ScorePayload(ctx, "application/json", []byte(`{"instances":[[`+row+`]]}`), nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("a cancelled request: %v", err)
+		t.Errorf("a canceled request: %v", err)
 	}
 	if out, err := p.ScorePayload(context.Background(), "text/csv", []byte("a\n"), nil); err == nil {
 		t.Errorf("a CSV without the columns: %s", out)
@@ -261,7 +261,7 @@ func TestPayloadForms(t *testing.T) {
 		for row := range f.N {
 			values = append(values, fmt.Sprint(f.Values[row*29+i]))
 		}
-		columns.WriteString(fmt.Sprintf(",%q:[%s]", name, strings.Join(values, ",")))
+		fmt.Fprintf(&columns, ",%q:[%s]", name, strings.Join(values, ","))
 	}
 	bodies := map[string]string{
 		"records": string(demoBody(t, formRecords, 20)), "instances": `{"instances":[` + rows.String()[1:] + `]}`,

@@ -90,8 +90,10 @@ func payloadType(contentType string) (csv bool, err error) {
 }
 
 func unsupported(contentType string) error {
-	return &InputError{status: http.StatusUnsupportedMediaType, code: codeBadRequest,
-		message: fmt.Sprintf("content type %q is not read: send application/json or text/csv, in UTF-8", contentType)}
+	return &InputError{
+		status: http.StatusUnsupportedMediaType, code: codeBadRequest,
+		message: fmt.Sprintf("content type %q is not read: send application/json or text/csv, in UTF-8", contentType),
+	}
 }
 
 // json reads the whole document.
@@ -126,7 +128,7 @@ func (d *decoder) json() error {
 
 // member reads one member of the document and gives back the form of the data met so far.
 func (d *decoder) member(key []byte, form string) (string, error) {
-	found := ""
+	var found string
 	switch string(key) {
 	case formSplit:
 		found = formSplit
@@ -184,16 +186,16 @@ func (d *decoder) split() error {
 			return err
 		}
 	}
-	return d.finishSplit(named, data)
+	switch {
+	case !data:
+		return payloadErrorf("%s has no data", formSplit)
+	case named:
+		return d.nameSplit()
+	}
+	return nil
 }
 
-func (d *decoder) finishSplit(named, data bool) error {
-	if !data {
-		return payloadErrorf("%s has no data", formSplit)
-	}
-	if !named {
-		return nil
-	}
+func (d *decoder) nameSplit() error {
 	if width := d.frame.Width(); d.frame.N > 0 && width != d.columns {
 		return payloadErrorf("%s has %d columns and rows of %d values", formSplit, d.columns, width)
 	}

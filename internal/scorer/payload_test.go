@@ -38,8 +38,10 @@ func TestDecodePayload(t *testing.T) {
 		{"split without rows", `{"dataframe_split":{"columns":["a","b"],"data":[]}}`, shown{abc, nil, 0}},
 		{"records", `{"dataframe_records":[{"a":1,"b":2},{"a":3,"b":4}]}`, shown{abc, []float64{1, 2, 3, 4}, 2}},
 		{"records in any order", `{"dataframe_records":[{"a":1,"b":2},{"b":4,"a":3}]}`, shown{abc, []float64{1, 2, 3, 4}, 2}},
-		{"records with gaps", `{"dataframe_records":[{"a":1},{"b":4},{"c":5,"a":6}]}`,
-			shown{[]string{"a", "b", "c"}, []float64{1, nan, nan, nan, 4, nan, 6, nan, 5}, 3}},
+		{
+			"records with gaps", `{"dataframe_records":[{"a":1},{"b":4},{"c":5,"a":6}]}`,
+			shown{[]string{"a", "b", "c"}, []float64{1, nan, nan, nan, 4, nan, 6, nan, 5}, 3},
+		},
 		{"the last of two equal keys", `{"dataframe_records":[{"a":1,"b":2,"a":3}]}`, shown{abc, []float64{3, 2}, 1}},
 		{"records of nothing", `{"dataframe_records":[{},{}]}`, shown{[]string{}, nil, 2}},
 		{"instances of lists", `{"instances":[[1,2],[3,4]]}`, shown{nil, []float64{1, 2, 3, 4}, 2}},
@@ -52,8 +54,10 @@ func TestDecodePayload(t *testing.T) {
 		{"python's words", `{"instances":[[NaN,Infinity,-Infinity]]}`, shown{nil, []float64{nan, math.Inf(1), math.Inf(-1)}, 1}},
 		{"escapes in names", `{"inputs":{"a\u0062\n":[1]}}`, shown{[]string{"ab\n"}, []float64{1}, 1}},
 		{"white space", " {\n\t\"instances\" : [ [ 1 , 2 ] ] }\r\n", shown{nil, []float64{1, 2}, 1}},
-		{"hard numbers", `{"instances":[[0.1,1e-5,123456789012345678,2.2250738585072011e-308,1e400,-0,1E+2,4.35]]}`,
-			shown{nil, []float64{0.1, 1e-5, 123456789012345678, 2.2250738585072011e-308, math.Inf(1), math.Copysign(0, -1), 100, 4.35}, 1}},
+		{
+			"hard numbers", `{"instances":[[0.1,1e-5,123456789012345678,2.2250738585072011e-308,1e400,-0,1E+2,4.35]]}`,
+			shown{nil, []float64{0.1, 1e-5, 123456789012345678, 2.2250738585072011e-308, math.Inf(1), math.Copysign(0, -1), 100, 4.35}, 1},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,7 +20,6 @@ type PayloadScorer struct {
 type session struct {
 	decoder decoder
 	scratch scratch
-	scores  []float32
 }
 
 // maxKept is the largest buffer, in values, that goes back to the pool; one huge request does not keep its memory for ever.
@@ -43,7 +42,7 @@ func (p *PayloadScorer) Info() Info { return p.scorer.Info() }
 // ScorePayload decodes body as DecodePayload does, scores it and appends {"predictions": [...]} to out. A fault of the request is an *InputError,
 // which has the Status to answer with and is never a failure of the model.
 func (p *PayloadScorer) ScorePayload(ctx context.Context, contentType string, body []byte, out []byte) ([]byte, error) {
-	s := p.pool.Get().(*session)
+	s := p.pool.Get().(*session) //nolint:errcheck // New puts nothing else in
 	defer p.put(s)
 	if err := s.decoder.decode(contentType, body); err != nil {
 		return out, err
@@ -55,16 +54,14 @@ func (p *PayloadScorer) ScorePayload(ctx context.Context, contentType string, bo
 		}
 		return AppendPredictions(out, scores), nil
 	}
-	values, err := p.native.into(ctx, &s.decoder.frame, &s.scratch, s.scores[:0], p.predict)
-	s.scores = values
-	if err != nil {
+	if err := p.native.into(ctx, &s.decoder.frame, &s.scratch, p.predict); err != nil {
 		return out, err
 	}
-	return AppendPredictions(out, Scores{Values: values, Width: p.predict.width}), nil
+	return AppendPredictions(out, Scores{Values: s.scratch.scores, Width: p.predict.width}), nil
 }
 
 func (p *PayloadScorer) put(s *session) {
-	if cap(s.decoder.frame.Values) <= maxKept && cap(s.decoder.byColumn) <= maxKept && cap(s.scores) <= maxKept && len(s.decoder.names) <= 1<<14 {
+	if cap(s.decoder.frame.Values) <= maxKept && cap(s.decoder.byColumn) <= maxKept && cap(s.scratch.scores) <= maxKept && len(s.decoder.names) <= 1<<14 {
 		p.pool.Put(s)
 	}
 }

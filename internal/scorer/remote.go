@@ -167,8 +167,10 @@ func (r *remote) post(ctx context.Context, body []byte, rows int) (Scores, error
 	case len(answer) > maxAnswer:
 		return Scores{}, &RemoteError{URL: r.shown, Status: response.StatusCode, Message: fmt.Sprintf("an answer of more than %d bytes", maxAnswer)}
 	case response.StatusCode != http.StatusOK:
-		return Scores{}, &RemoteError{URL: r.shown, Status: response.StatusCode, Message: serverMessage(answer),
-			Retryable: response.StatusCode == http.StatusServiceUnavailable}
+		return Scores{}, &RemoteError{
+			URL: r.shown, Status: response.StatusCode, Message: serverMessage(answer),
+			Retryable: response.StatusCode == http.StatusServiceUnavailable,
+		}
 	}
 	scores, err := parsePredictions(answer, rows)
 	if err != nil {

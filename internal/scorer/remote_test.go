@@ -102,8 +102,10 @@ func TestRemoteAnswers(t *testing.T) {
 		want       string
 		retryable  bool
 	}{
-		{"mlflow's error", `{"error_code":"INVALID_PARAMETER_VALUE","message":"Failed to enforce schema\nof data","stack_trace":"..."}`, 400,
-			"HTTP 400: INVALID_PARAMETER_VALUE Failed to enforce schema of data", false},
+		{
+			"mlflow's error", `{"error_code":"INVALID_PARAMETER_VALUE","message":"Failed to enforce schema\nof data","stack_trace":"..."}`, 400,
+			"HTTP 400: INVALID_PARAMETER_VALUE Failed to enforce schema of data", false,
+		},
 		{"fastapi's error", `{"detail":[{"msg":"field required"}]}`, 422, `HTTP 422: [{"msg":"field required"}]`, false},
 		{"text", "upstream\n  is gone", 502, "HTTP 502: upstream is gone", false},
 		{"not ready", "", 503, "HTTP 503: no message", true},
