@@ -75,24 +75,27 @@ func (m *Model) addVector(dst, rows []float32, t *tree) {
 	}
 }
 
-// leaf walks one row from a root to a leaf and returns the leaf's index.
+// leaf walks one row from a root to a leaf and returns the leaf's index. The
+// common decision, a number against a threshold, is written so that the compiler
+// needs no branch for it: which way a row goes cannot be predicted.
 func (m *Model) leaf(at int32, row []float32) int32 {
+	nodes := m.nodes
 	for {
-		n := &m.nodes[at]
+		n := &nodes[at]
 		if n.feature == leafFeature {
 			return at
 		}
 		x := row[n.feature]
-		switch {
-		case x != x:
-			at = n.next + n.missing
-		case n.set != noSet:
-			at = n.next + inSet(m.sets[n.set], x)
-		case x < n.value:
-			at = n.next
-		default:
-			at = n.next + 1
+		right := int32(1)
+		if x < n.value {
+			right = 0
 		}
+		if x != x {
+			right = n.missing
+		} else if n.set != noSet {
+			right = inSet(m.sets[n.set], x)
+		}
+		at = n.next + right
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"serin/internal/forest"
@@ -75,8 +76,26 @@ func (f *fixture) want(name string) []float32 {
 	return out
 }
 
-// readPack reads the fixtures of a version of XGBoost, in order of name.
+// readPack returns the fixtures of a version of XGBoost, in order of name. They
+// are read once and shared: nobody may change them.
 func readPack(tb testing.TB, version string) []*fixture {
+	tb.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.packs[version] == nil {
+		shared.packs[version] = unpack(tb, version)
+	}
+	return shared.packs[version]
+}
+
+// shared holds the packs read so far.
+var shared = struct {
+	sync.Mutex
+	packs map[string][]*fixture
+}{packs: map[string][]*fixture{}}
+
+// unpack reads a pack.
+func unpack(tb testing.TB, version string) []*fixture {
 	tb.Helper()
 	file, err := os.Open("testdata/xgboost-" + version + ".tar.gz")
 	if err != nil {
