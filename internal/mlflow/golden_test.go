@@ -63,7 +63,7 @@ func recordingAt(t *testing.T, file string, n int) *recording {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	zipped, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)

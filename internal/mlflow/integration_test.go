@@ -58,7 +58,7 @@ func startMLflow(t *testing.T) string {
 		if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Error(err)
 		}
-		_ = <-ended // a stop by SIGTERM is an error to Wait
+		<-ended // a stop by SIGTERM is an error to Wait
 		if t.Failed() {
 			if text, err := os.ReadFile(log.Name()); err == nil {
 				t.Logf("server log:\n%s", text[max(0, len(text)-4000):])

@@ -61,7 +61,7 @@ func readGolden(t *testing.T, file string) []exchange {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	zipped, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)

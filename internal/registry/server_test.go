@@ -65,7 +65,7 @@ func TestNewChecksOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // nothing was written
+	defer db.Close()
 	if _, err := registry.New(registry.Options{Store: db, ArtifactRoot: "relative"}); err == nil || !strings.Contains(err.Error(), "absolute folder") {
 		t.Errorf("with a relative root: %v", err)
 	}
@@ -287,7 +287,7 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close() //nolint:errcheck // the test is over
+	defer db.Close()
 	at := time.Date(2026, 11, 25, 1, 2, 3, 0, time.UTC)
 	s := server(t, func(o *registry.Options) {
 		o.Store, o.Now, o.Actor = db, func() time.Time { return at }, func(r *http.Request) string { return r.Header.Get("X-User") + "alice" }
