@@ -33,13 +33,14 @@ type answer struct {
 	unpredictive bool // 200 without a prediction
 }
 
-// ask sends one row as its customer and counts what came back. It is not cancelled when the traffic ends.
+// ask sends one row as its customer and counts what came back. It is not canceled when the traffic ends.
 func (p *Player) ask(ctx context.Context, i int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.params.Timeout)
 	defer cancel()
 	p.count(func(t *tally) { t.sent++ })
 	a := p.exchange(ctx, p.body(p.params.Rows[i]), p.params.Customers[i])
 	p.count(func(t *tally) { t.add(p.params.Customers[i], a) })
+	p.release(p.params.Customers[i])
 }
 
 // exchange goes through the gateways until one takes the request. Latency is what the customer waits in all.
@@ -57,7 +58,8 @@ func (p *Player) exchange(ctx context.Context, body, customer string) answer {
 			target++
 			failedOver = failedOver || target < len(p.targets)
 		case p.params.Resend == ResendBroken && !resent && ctx.Err() == nil:
-			resent = true // the same gateway first: if it is gone, it refuses
+			resent = true                   // to the same gateway first: if it is gone, it refuses
+			p.client.CloseIdleConnections() // the others of a server that died are dead too
 		default:
 			target = len(p.targets)
 		}

@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// maxPassed bounds the search for a row whose customer is not waiting.
+const maxPassed = 1000
+
 // Resend says what a customer does when the connection breaks under a request.
 type Resend string
 
@@ -33,7 +36,8 @@ type PlayParams struct {
 	// Columns name the values of each row; Rows are sent in order, again from the first after the last, one row a request.
 	Columns []string
 	Rows    [][]float64
-	// Customers[i] sends Rows[i], in the header KeyHeader (X-Customer-Id when empty).
+	// Customers[i] sends Rows[i], in the header KeyHeader (X-Customer-Id when empty). A customer waits for his answer before he sends again, so
+	// that his sides are seen in their order: rows of one who is still waiting are passed over.
 	Customers []string
 	KeyHeader string
 	// RatePerSecond is kept whatever the answers take, as long as one of Workers (16 when 0) is free; what finds none is skipped and counted.
@@ -57,9 +61,14 @@ type Player struct {
 	queue chan int
 	done  chan struct{}
 
+	// cursor is the next row; only pace uses it.
+	cursor int
+
 	mu     sync.Mutex // guards what follows
 	total  *tally
 	window *tally
+	// waiting are the customers with a request that is not answered yet.
+	waiting map[string]bool
 }
 
 // Play starts the traffic. It goes on until ctx ends; requests that are then in flight are still answered and counted.
@@ -71,7 +80,7 @@ func Play(ctx context.Context, p PlayParams) (*Player, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("play traffic: %w", err)
 	}
-	player := &Player{params: p, queue: make(chan int, p.Workers), done: make(chan struct{}), total: newTally(), window: newTally()}
+	player := &Player{params: p, queue: make(chan int, p.Workers), done: make(chan struct{}), total: newTally(), window: newTally(), waiting: map[string]bool{}}
 	player.prefix, player.suffix = envelope(p.Columns)
 	path := "/invocations"
 	if p.Model != "" {
@@ -157,13 +166,44 @@ func (p *Player) pace(ctx context.Context) {
 		case <-ticker.C:
 		}
 		for due := int(time.Since(began).Seconds() * p.params.RatePerSecond); handed < due; handed++ {
-			select {
-			case p.queue <- handed % len(p.params.Rows):
-			default:
-				p.count(func(t *tally) { t.skipped++ })
-			}
+			p.hand()
 		}
 	}
+}
+
+// hand gives the next row to a worker, or counts that there was none to give or to take it.
+func (p *Player) hand() {
+	i, ok := p.next()
+	if ok {
+		select {
+		case p.queue <- i:
+			return
+		default:
+			p.release(p.params.Customers[i])
+		}
+	}
+	p.count(func(t *tally) { t.skipped++ })
+}
+
+// next finds the next row whose customer is not waiting, and makes him wait.
+func (p *Player) next() (row int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for range min(len(p.params.Rows), maxPassed) {
+		i := p.cursor
+		p.cursor = (p.cursor + 1) % len(p.params.Rows)
+		if customer := p.params.Customers[i]; !p.waiting[customer] {
+			p.waiting[customer] = true
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func (p *Player) release(customer string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waiting, customer)
 }
 
 // count changes both tallies under the lock.

@@ -149,7 +149,10 @@ func TestPlay_CountsWhatUsersMustNotSee(t *testing.T) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				tt.answer(w, r)
 			}))
-			p.Timeout = 100 * time.Millisecond
+			p.Timeout = 20 * time.Second
+			if tt.name == "hangs" {
+				p.Timeout = 100 * time.Millisecond
+			}
 			got, _ := playUntil(t, p, 20)
 			s := got.Total
 			failures, refused := s.Answered, int64(0)
@@ -211,7 +214,7 @@ func TestPlay_SurvivesARestartOfItsFirstGateway(t *testing.T) {
 	}
 	restarted := &http.Server{Handler: answer, ReadHeaderTimeout: time.Second}
 	go func() { _ = restarted.Serve(again) }()
-	defer restarted.Close() //nolint:errcheck // the test is over
+	defer restarted.Close()
 	before := player.Snapshot().Total.FailedOver
 	awaitAnswers(t, player, 300)
 	cancel()
@@ -228,7 +231,7 @@ func closedPort(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // closed is what is wanted
+	defer ln.Close()
 	return "http://" + ln.Addr().String()
 }
 
@@ -306,7 +309,7 @@ func TestPlay_RateDoesNotDependOnTheAnswers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := traffic(7, "http://gateway")
+				p := traffic(200, "http://gateway")
 				p.RatePerSecond, p.Workers = 100, tt.workers
 				player, ctx, cancel := playOn(t, p, slow(tt.answers))
 				defer cancel()
@@ -372,4 +375,50 @@ func TestPlay_Refuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A customer never has two requests at once, however slow the answers are, so nobody seems to change sides by an answer that overtook another.
+func TestPlay_ACustomerWaitsForHisAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := traffic(3, "http://gateway")
+		p.RatePerSecond, p.Workers = 100, 10
+		p.Rows, p.Customers = append(p.Rows, p.Rows...), append(p.Customers, p.Customers...) // two rows of each
+		watch := &oneAtATime{next: slow(time.Second), busy: map[string]bool{}}
+		player, ctx, cancel := playOn(t, p, watch)
+		defer cancel()
+		<-ctx.Done()
+		player.Wait()
+		if watch.twice != 0 {
+			t.Errorf("%d requests of a customer who was still waiting", watch.twice)
+		}
+		s := player.Snapshot().Total
+		if s.Sent < 27 || s.Sent > 33 || s.Sent+s.Skipped < 990 {
+			t.Errorf("three customers and 1 s an answer: %+v, want about 30 sent in 10 s and the rest skipped", s)
+		}
+	})
+}
+
+// oneAtATime notices a customer with two requests at once.
+type oneAtATime struct {
+	next  http.RoundTripper
+	mu    sync.Mutex
+	busy  map[string]bool
+	twice int
+}
+
+func (o *oneAtATime) RoundTrip(r *http.Request) (*http.Response, error) {
+	customer := r.Header.Get("X-Customer-Id")
+	o.mu.Lock()
+	if o.busy[customer] {
+		o.twice++
+	}
+	o.busy[customer] = true
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.busy[customer] = false
+	}()
+	return o.next.RoundTrip(r)
 }

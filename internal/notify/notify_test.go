@@ -160,7 +160,8 @@ func TestSend_Refusals(t *testing.T) {
 		{"wrong secret", 404, nil, "no " + secretPath + " and no geheim here", "answered 404 Not Found: no (hidden) and no (hidden) here", false, 0},
 		{"redirect", 302, map[string]string{"Location": "http://127.0.0.1:1/elsewhere"}, "", "answered 302 Found: redirects are not followed, give the final address", false, 0},
 		{"binary", 500, nil, "\xff\x00\x01a", "answered 500 Internal Server Error: ? a", true, 0},
-		{"endless", 500, nil, strings.Repeat("x", 10_000), "answered 500 Internal Server Error: " + strings.Repeat("x", maxAnswer), true, 0},
+		{"endless", 500, nil, strings.Repeat("x", 10_000), "answered 500 Internal Server Error: " + strings.Repeat("x", maxShown) + "...", true, 0},
+		{"secret at the cut", 500, nil, strings.Repeat(" ", maxAnswer-10) + secretPath, "answered 500 Internal Server Error", true, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

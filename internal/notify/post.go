@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// maxAnswer bounds what is read of a refusal, for the error's text.
-	maxAnswer = 512
+	// maxAnswer bounds what is read of a refusal, maxShown what of it an error shows.
+	maxAnswer = 8192
+	maxShown  = 512
 	// maxAfter bounds how long a receiver may ask to wait.
 	maxAfter = time.Hour
 	// maxSlack keeps a message readable in a chat; Slack itself cuts at 40000 characters.
@@ -87,8 +88,8 @@ func refusal(ch Channel, resp *http.Response, answer string) error {
 	code := resp.StatusCode
 	e := &Error{Channel: ch.Name, Retryable: code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout || code == http.StatusTooEarly}
 	text := fmt.Sprintf("answered %d %s", code, http.StatusText(code))
-	if answer = oneLine(strings.ToValidUTF8(answer, "?")); answer != "" {
-		text += ": " + ch.hide(answer)
+	if shown := ch.shown(answer); shown != "" {
+		text += ": " + shown
 	}
 	if e.Retryable {
 		e.After = after(resp.Header)
@@ -97,6 +98,19 @@ func refusal(ch Channel, resp *http.Response, answer string) error {
 	}
 	e.err = errors.New(text)
 	return e
+}
+
+// shown is the part of an answer that an error may carry. Where the answer was cut, its end may be the beginning of the address: that goes too.
+func (ch Channel) shown(answer string) string {
+	text := ch.hide(answer)
+	if len(answer) == maxAnswer {
+		text = text[:max(0, len(text)-len(ch.URL))]
+	}
+	text = oneLine(strings.ToValidUTF8(text, "?"))
+	if len(text) > maxShown {
+		text = strings.ToValidUTF8(text[:maxShown], "") + "..."
+	}
+	return text
 }
 
 // after reads Retry-After, seconds or a date against the receiver's own clock.
@@ -123,6 +137,9 @@ func (ch Channel) hide(s string) string {
 				secrets = append(secrets, password)
 			}
 			secrets = append(secrets, u.User.Username())
+		}
+		for _, values := range u.Query() {
+			secrets = append(secrets, values...)
 		}
 		secrets = append(secrets, strings.Split(strings.Trim(u.Path, "/"), "/")...)
 	}

@@ -7,7 +7,7 @@ import (
 	"serin/internal/strictyaml"
 )
 
-const gateHint = "name labelled data, or write offlineGate: {off: true, reason: WHY}"
+const gateHint = "name labeled data, or write offlineGate: {off: true, reason: WHY}"
 
 // gateMissing says that a plan without an offline gate must say so by name.
 func (r *reader) gateMissing(v strictyaml.Value) {

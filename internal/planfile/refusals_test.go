@@ -16,15 +16,15 @@ var specFaults = []struct {
 	{"<<: {hold: {}}", []string{`5:3: spec: merge keys (<<) are not read: write the keys out`}},
 	{"[1]: 2", []string{`5:3: spec: has a list as a key: keys are plain names`}},
 	{"strategi: {}", []string{`5:3: strategi: unknown key: did you mean strategy?`}},
-	{"colour: red", []string{`5:3: colour: unknown key: use one of analysis, challenger, champion, hold, notifications, offlineGate, promotion, routing, strategy`}},
+	{"flavor: red", []string{`5:3: flavor: unknown key: use one of analysis, challenger, champion, hold, notifications, offlineGate, promotion, routing, strategy`}},
 
 	{"offlineGate: {data: h.csv}", []string{`5:16: offlineGate: label is missing: name the 0/1 column of the data`}},
-	{"offlineGate: {label: y}", []string{`5:16: offlineGate: data is missing: name labelled data, or write offlineGate: {off: true, reason: WHY}`}},
+	{"offlineGate: {label: y}", []string{`5:16: offlineGate: data is missing: name labeled data, or write offlineGate: {off: true, reason: WHY}`}},
 	{"offlineGate: [x]", []string{`5:16: offlineGate: is a list: a mapping (key: value) belongs here`}},
 	{"offlineGate: off", []string{`5:16: offlineGate: is the text "off": a mapping (key: value) belongs here`}},
 	{"offlineGate: {off: true}", []string{`5:16: offlineGate: reason is missing: say why the gate is off`}},
 	{"offlineGate: {off: yes, reason: x}", []string{
-		`5:16: offlineGate: data is missing: name labelled data, or write offlineGate: {off: true, reason: WHY}`,
+		`5:16: offlineGate: data is missing: name labeled data, or write offlineGate: {off: true, reason: WHY}`,
 		`5:16: offlineGate: label is missing: name the 0/1 column of the data`,
 		`5:22: offlineGate.off: is the text "yes": use true or false`,
 		`5:35: offlineGate.reason: explains a gate that is not off: add off: true, or remove the reason`,

@@ -198,7 +198,7 @@ func TestModelServer_ServesAndDrains(t *testing.T) {
 			answered <- err.Error()
 			return
 		}
-		defer resp.Body.Close() //nolint:errcheck // read to its end
+		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
 		if err != nil {
 			answered <- err.Error()
