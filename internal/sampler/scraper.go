@@ -108,8 +108,8 @@ func (s *Scraper) get(ctx context.Context) ([]byte, error) {
 	return body, nil
 }
 
-func labelled(labels map[string]string, any []string) bool {
-	for _, l := range any {
+func labelled(labels map[string]string, names []string) bool {
+	for _, l := range names {
 		if labels[l] != "" {
 			return true
 		}
