@@ -60,6 +60,9 @@ type telling struct {
 	id     string
 	seen   int64 // of the log
 	shares map[float64]bool
+	// before and rescues are the gateway's counters at the beginning of the story.
+	before  map[string]int64
+	rescues int64
 	// canaryFrom is when the canary first had traffic.
 	canaryFrom time.Time
 	// during is called at each look, for what a story does in the middle.
@@ -147,6 +150,9 @@ func (w *world) tell(ctx context.Context, t *telling, challenger string) (Outcom
 		t.say("version %s is in Staging", version)
 	}
 	var err error
+	if t.before, t.rescues, err = t.counters(ctx); err != nil {
+		return *t.out, fmt.Errorf("%w: %w", errCounts, err)
+	}
 	if t.player, t.stop, err = w.play(ctx, t.model); err != nil {
 		return *t.out, err
 	}
@@ -162,7 +168,8 @@ func (w *world) tell(ctx context.Context, t *telling, challenger string) (Outcom
 		return *t.out, err
 	}
 	t.ended(r, before)
-	return *t.out, t.reconcile(ctx)
+	err = t.reconcile(ctx, r)
+	return *t.out, err
 }
 
 // follow looks at the rollout until it has ended and told people, and passes on its log.

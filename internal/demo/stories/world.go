@@ -39,7 +39,7 @@ const rate = 600
 
 // Compression says by how much the plan's times are shortened.
 const (
-	bakeFactor = 180 // 30 min become 10 s, 1 h becomes 20 s, hold.max of 2 h 40 s
+	bakeFactor = 240 // 30 min become 7.5 s, 1 h becomes 15 s, hold.max of 2 h 30 s
 	tickFactor = 30  // 15 s become 0.5 s
 )
 
@@ -141,7 +141,9 @@ func (w *world) readTraffic() error {
 				return fmt.Errorf("traffic.csv.gz: %w", err)
 			}
 		}
-		w.rows.values, w.rows.customers = append(w.rows.values, values), append(w.rows.customers, record[0])
+		w.rows.values = append(w.rows.values, values)
+		// Each payment gets a customer of its own, so that the share of requests is the share of customers.
+		w.rows.customers = append(w.rows.customers, fmt.Sprintf("customer-%04d", len(w.rows.customers)+1))
 	}
 }
 
