@@ -80,8 +80,8 @@ func New(opts Options) (*Client, error) {
 // its old value again. Such a line is marked Restarted: the judge then counts its value from zero. What the process counted between the tick before
 // and its end is lost, as with any scrape. The first tick after the client was made knows no tick before; there a reset shows only as a lower value.
 func (c *Client) Scrape(ctx context.Context, model string, at time.Time) ([]analysis.Sample, error) {
-	at = at.Truncate(time.Millisecond) // Prometheus knows no finer time
-	body, err := c.query(ctx, c.expression(model), at)
+	asked := at.Truncate(time.Millisecond) // Prometheus knows no finer time
+	body, err := c.query(ctx, c.expression(model), asked)
 	if err != nil {
 		return nil, fmt.Errorf("prometheus %s: %w", c.endpoint.Host, err)
 	}
@@ -89,14 +89,14 @@ func (c *Client) Scrape(ctx context.Context, model string, at time.Time) ([]anal
 	if err != nil {
 		return nil, fmt.Errorf("prometheus %s: %w", c.endpoint.Host, err)
 	}
-	samples, err := analysis.Collect(at, model, c.names, c.pick(raw, at, c.previous(model, at)))
+	samples, err := analysis.Collect(at, model, c.names, c.pick(raw, asked, c.previous(model, asked)))
 	if err != nil {
 		return nil, fmt.Errorf("prometheus %s: %w", c.endpoint.Host, err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at.After(c.last[model]) {
-		c.last[model] = at
+	if asked.After(c.last[model]) {
+		c.last[model] = asked
 	}
 	return samples, nil
 }
