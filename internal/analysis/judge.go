@@ -197,7 +197,8 @@ func (s *state) conclude(cfg Config, stage Stage, sc Scrape, out outcome) Judgem
 	for _, q := range s.questions(cfg, sc.At, out) {
 		e := q.answer(cfg, j.BakeDone)
 		if sc.Err != "" && e.Action != DecisionRollback {
-			e.settle(CodeProviderError, j.BakeDone, sc.Err)
+			q.code, q.why = CodeProviderError, sc.Err
+			e = q.answer(cfg, j.BakeDone)
 		}
 		j.Checks = append(j.Checks, e)
 	}

@@ -248,3 +248,27 @@ func TestJudge_RefusesWhatItCannotJudgeBy(t *testing.T) {
 		}
 	}
 }
+
+func TestAFailedSourceIsNamedOnce(t *testing.T) {
+	t.Parallel()
+	cfg, stage := DefaultConfig(), Stage{Name: "monitor_5_percent", WeightPct: 5, Bake: time.Minute}
+	var st State
+	var j Judgement
+	for i := range 6 {
+		at := time.Date(2026, 1, 5, 9, 0, 15*i, 0, time.UTC)
+		sc := Scrape{At: at, Samples: []Sample{
+			{At: at, Role: RoleCanary, Instance: "a", WeightPct: 5, Requests: map[string]Number{"200": Number(100 * i)}},
+			{At: at, Role: RoleChampion, Instance: "a", WeightPct: 5, Requests: map[string]Number{"200": Number(1000 * i)}},
+		}}
+		if i >= 4 {
+			sc = Scrape{At: at, Err: "gateway gw-1 does not answer"}
+		}
+		var err error
+		if st, j, err = Judge(cfg, stage, st, sc); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j.Decision != DecisionHold || strings.Count(j.Checks[0].Text, "gw-1") != 1 || strings.Count(j.Reason, "gw-1") != 1 {
+		t.Errorf("%s: %s", j.Decision, j.Reason)
+	}
+}
