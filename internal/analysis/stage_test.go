@@ -208,3 +208,19 @@ func TestChecks_OneAlone(t *testing.T) {
 	w.tick(traffic{}, traffic{})
 	expect(t, w.ticks(8, traffic{n: 60, slow: 60}, healthy), want{DecisionPromote, VerdictPass, CodeHealthy})
 }
+
+func TestCovered_ALostGapBreaksSuccessiveTicks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Window = 40 // reaches over the gap
+	w.tick(traffic{}, traffic{})
+	expect(t, w.tick(traffic{n: 60, errors: 6}, healthy), want{DecisionContinue, VerdictInconclusive, CodeOverLimit})
+	w.at = w.at.Add(21 * w.cfg.Tick)
+	expect(t, w.tick(traffic{n: 60, errors: 6}, healthy), want{DecisionContinue, VerdictInconclusive, CodeDataLost})
+	j := w.tick(traffic{n: 60, errors: 6}, healthy)
+	expect(t, j, want{DecisionContinue, VerdictInconclusive, CodeOverLimit})
+	if e := evidence(t, j, CheckErrors); e.Over != 1 || e.Requests != 60 || e.StageRequests != 120 {
+		t.Errorf("evidence %+v", e)
+	}
+	expect(t, w.tick(traffic{n: 60, errors: 6}, healthy), want{DecisionRollback, VerdictFail, CodeLimitBroken})
+}
