@@ -99,6 +99,23 @@ func TestParse_ClampsLogisticBaseScoresSince32(t *testing.T) {
 	}
 }
 
+// At this margin exp in float32 and in float64 differ. The package xgboost (1.7.6,
+// 2.1.4 and 3.2.0) gave this output, xgboost-cpu (2.1.4, 3.0.5 and 3.2.0) gave 0.0511335805.
+func TestParse_AftScoresAsThePackageXGBoost(t *testing.T) {
+	t.Parallel()
+	doc := document(t, "one-leaf")
+	set(doc, object{"name": "survival:aft"}, "learner", "objective")
+	set(doc, "[1E0]", "learner", "learner_model_param", "base_score")
+	for i, leaf := range []float64{-2.97331381, 0, 0} {
+		set(doc, []float64{leaf}, inModel("trees", i, "split_conditions")...)
+	}
+	got := make([]float32, 1)
+	parseDocument(t, doc).Predict(got, make([]float32, 5))
+	if got[0] != 0.0511335842 {
+		t.Errorf("scores %.9g, want 0.0511335842", got[0])
+	}
+}
+
 // Files of before 1.3 lack the categorical fields, and those of before 2.0 hold booleans and no index of iterations.
 func TestParse_OldFields(t *testing.T) {
 	t.Parallel()

@@ -83,7 +83,7 @@ func readPack(tb testing.TB, version string) []*fixture {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.packs[version] == nil {
-		shared.packs[version] = unpack(tb, version)
+		shared.packs[version] = unpack(tb, "testdata/xgboost-"+version+".tar.gz")
 	}
 	return shared.packs[version]
 }
@@ -95,9 +95,9 @@ var shared = struct {
 }{packs: map[string][]*fixture{}}
 
 // unpack reads a pack.
-func unpack(tb testing.TB, version string) []*fixture {
+func unpack(tb testing.TB, name string) []*fixture {
 	tb.Helper()
-	file, err := os.Open("testdata/xgboost-" + version + ".tar.gz")
+	file, err := os.Open(name)
 	if err != nil {
 		tb.Fatal(err)
 	}

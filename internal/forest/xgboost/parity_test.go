@@ -2,6 +2,7 @@ package xgboost
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,17 +10,21 @@ import (
 	"serin/internal/forest"
 )
 
-// tolerated lists "VERSION/CASE/FILE" whose scores may differ from XGBoost's. It is empty, and should stay so.
-var tolerated = map[string]bool{}
+// tolerated names the objectives whose outputs, not margins, may differ by one
+// unit in the last place, and why. No recorded fixture makes use of it.
+var tolerated = map[string]string{
+	"survival:aft": "the package xgboost computes exp in float32, as here, and xgboost-cpu in float64",
+}
 
 // tally counts what was compared.
-type tally struct{ models, files, rows, values, different int }
+type tally struct{ models, files, rows, values, tolerated, different int }
 
 func (t *tally) add(u tally) {
 	t.models += u.models
 	t.files += u.files
 	t.rows += u.rows
 	t.values += u.values
+	t.tolerated += u.tolerated
 	t.different += u.different
 }
 
@@ -40,6 +45,9 @@ func TestParse_ScoresBitForBitAsXGBoost(t *testing.T) {
 		}
 		t.Logf("xgboost %s: %+v", version, sum)
 		total.add(sum)
+	}
+	if total.tolerated != 0 {
+		t.Errorf("%d recorded values are only tolerated; they must be equal", total.tolerated)
 	}
 	t.Logf("all: %d models, %d files, %d rows, %d values, %d different", total.models, total.files, total.rows, total.values, total.different)
 }
@@ -64,7 +72,10 @@ func compareFile(t *testing.T, version string, f *fixture, file string) tally {
 		}
 		score(got, rows)
 		sum.values += len(want)
-		if d := differences(got, want); d > 0 && !tolerated[where] {
+		if tolerated[f.Objective] != "" && strings.HasSuffix(what, "output") {
+			sum.tolerated += tolerate(got, want)
+		}
+		if d := differences(got, want); d > 0 {
 			sum.different += d
 			t.Errorf("%s: %d of %d %s values differ, first %s", where, d, len(want), what, firstDifference(got, want))
 		}
@@ -78,6 +89,28 @@ func compareFile(t *testing.T, version string, f *fixture, file string) tally {
 	}
 	checkFacts(t, where, f, file, m)
 	return sum
+}
+
+// tolerate takes over wanted values that are the next float32 to what was got, and counts them.
+func tolerate(got, want []float32) int {
+	n := 0
+	for i := range got {
+		if got[i] != want[i] && math.Nextafter32(got[i], want[i]) == want[i] {
+			got[i] = want[i]
+			n++
+		}
+	}
+	return n
+}
+
+// The tolerance must not hide more than a last bit.
+func TestTolerate_OneUnitOnly(t *testing.T) {
+	t.Parallel()
+	up := math.Nextafter32(1, 2)
+	got, want := []float32{1, 1, 1, 2}, []float32{1, up, math.Nextafter32(up, 2), 3}
+	if n := tolerate(got, want); n != 1 || differences(got, want) != 2 {
+		t.Errorf("%d tolerated, %d different, want 1 and 2", n, differences(got, want))
+	}
 }
 
 // checkFacts compares what the model says of itself.

@@ -59,7 +59,7 @@ OBJECTIVES = {
     "rank:ndcg": ("rank", {}, (1, 7)),
     "rank:map": ("rank-binary", {}, (1, 7)),
 }
-NO_LINEAR = {"reg:absoluteerror", "reg:quantileerror"}  # they re-fit leaves, so the linear booster refuses them
+ADAPTIVE = {"reg:absoluteerror", "reg:quantileerror"}  # they re-fit leaves, so the linear booster refuses them
 
 TREE = {"max_depth": 3, "eta": 0.4, "tree_method": "hist"}
 DART = {"booster": "dart", "rate_drop": 0.4, "one_drop": 1, "max_depth": 3, "eta": 0.6, "tree_method": "hist"}
@@ -73,7 +73,7 @@ def cases():
         params = {"objective": objective, **params}
         yield Case(f"gbtree-{name}", kind, {**TREE, **params}, since=since)
         yield Case(f"dart-{name}", kind, {**DART, **params}, rounds=5, since=since)
-        if objective not in NO_LINEAR:
+        if objective not in ADAPTIVE:
             yield Case(f"gblinear-{name}", kind, {**LINEAR, **params}, since=since)
     logistic = {**TREE, "objective": "binary:logistic"}
     squared = {**TREE, "objective": "reg:squarederror"}
@@ -304,10 +304,11 @@ def predictions(booster, d, trees):
     return out
 
 
-def build(case):
-    """{file name: bytes} of one case."""
-    rng = np.random.RandomState(sum(case.name.encode()))
-    rng = np.random.Generator(np.random.PCG64(rng.randint(1 << 30)))
+def build(case, seed=None):
+    """{file name: bytes} of one case. Its data follows from its name, or from a seed."""
+    if seed is None:
+        seed = np.random.RandomState(sum(case.name.encode())).randint(1 << 30)
+    rng = np.random.Generator(np.random.PCG64(seed))
     booster, x, named = train(case, rng)
     files = {"model.ubj": save(booster, "ubj"), "model.json": save(booster, "json")}
     if case.legacy and VERSION < LEGACY_UNTIL:
