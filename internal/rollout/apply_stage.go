@@ -16,6 +16,9 @@ func (s State) stage() Stage {
 	return stages[s.Stage.Stage]
 }
 
+// noBake is the bake of a stage that has none, or whose rest a person has taken away: the judge wants one above zero, and this one is over with the first evidence.
+const noBake = time.Nanosecond
+
 // JudgeStage is the current stage as the judge wants it. A person's promote takes the rest of the bake away, not the evidence.
 func (s State) JudgeStage() analysis.Stage {
 	if s.Phase == Succeeded {
@@ -24,9 +27,9 @@ func (s State) JudgeStage() analysis.Stage {
 	st := s.stage()
 	bake := st.Bake
 	if s.Stage != nil && s.Stage.Promoted != nil {
-		bake = 0
+		bake = noBake
 	}
-	return analysis.Stage{Name: monitorID(st), WeightPct: st.Weight, Bake: bake}
+	return analysis.Stage{Name: monitorID(st), WeightPct: st.Weight, Bake: max(bake, noBake)}
 }
 
 // deployed starts the bake of a weight that has been proven.

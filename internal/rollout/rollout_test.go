@@ -174,7 +174,7 @@ func TestPromoteSkipsTheBakeButNotTheEvidence(t *testing.T) {
 	if err := w.send(Signal{Name: SignalPromote}); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.s.JudgeStage().Bake; got != 0 {
+	if got := w.s.JudgeStage().Bake; got != noBake {
 		t.Errorf("bake after promote %s", got)
 	}
 	task := Task{Rollout: "r1", ID: "monitor_5_percent", Kind: KindMonitor}

@@ -115,7 +115,7 @@ func (m *bake) judged(ctx context.Context, sc analysis.Scrape) (rollout.Signals,
 func (m *bake) stage() analysis.Stage {
 	st := m.state.JudgeStage()
 	if m.promoted {
-		st.Bake = 0
+		st.Bake = time.Nanosecond // the judge wants a bake above zero; this one is over with the first evidence
 	}
 	return st
 }
