@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+// phase says where a stage stands: what is not proved may wait while it bakes.
+type phase int
+
+const (
+	baking phase = iota
+	baked
+)
+
 // share is a number of events among requests.
 type share struct{ events, requests int64 }
 
@@ -93,7 +101,7 @@ func (s *state) aboutLatency(cfg Config, w pair, q question) question {
 }
 
 // answer judges one check.
-func (q question) answer(cfg Config, bakeDone bool) Evidence {
+func (q question) answer(cfg Config, now phase) Evidence {
 	e := Evidence{
 		Check: q.check, Limit: q.limit, Value: q.window.value(), Events: q.window.events, Requests: q.window.requests,
 		WindowFrom: q.from, WindowTo: q.to, WindowTicks: q.ticks, Over: q.over, Consecutive: cfg.Consecutive,
@@ -106,17 +114,17 @@ func (q question) answer(cfg Config, bakeDone bool) Evidence {
 		e.Text += ", p95 " + seconds(q.p95)
 	}
 	if q.code != "" {
-		e.settle(q.code, bakeDone, q.why)
+		e.settle(q.code, now, q.why)
 		return e
 	}
-	code, note := q.judge(cfg, bakeDone)
-	e.settle(code, bakeDone, "")
+	code, note := q.judge(cfg, now)
+	e.settle(code, now, "")
 	e.Text += note
 	return e
 }
 
 // judge applies the rule to counts that are there. The order matters: harm first, then what is unknown, then what is not proved.
-func (q question) judge(cfg Config, bakeDone bool) (code Code, note string) {
+func (q question) judge(cfg Config, now phase) (code Code, note string) {
 	few := int64(cfg.MinRequests)
 	broken := q.window.requests >= few && q.window.breaks(q.limit)
 	switch {
@@ -136,15 +144,15 @@ func (q question) judge(cfg Config, bakeDone bool) (code Code, note string) {
 		return CodeBetweenBounds, fmt.Sprintf("; %s %s proves nothing", q.proofWhat, compared(q.proofWindow.events, q.proofWindow.requests, q.limit))
 	case q.proofStage.breaks(q.limit):
 		return CodeBetweenBounds, fmt.Sprintf("; %s since the stage began %s proves nothing", q.proofWhat, compared(q.proofStage.events, q.proofStage.requests, q.limit))
-	case bakeDone:
+	case now == baked:
 		return CodeHealthy, ""
 	}
 	return CodeBaking, ""
 }
 
 // settle gives the evidence its code and what follows from it; a reason goes before the counts that stand.
-func (e *Evidence) settle(code Code, bakeDone bool, why string) {
-	e.Code, e.Verdict, e.Action = code, verdictOf(code), actionOf(code, bakeDone)
+func (e *Evidence) settle(code Code, now phase, why string) {
+	e.Code, e.Verdict, e.Action = code, verdictOf(code), actionOf(code, now)
 	if why != "" && e.Requests > 0 {
 		e.Text = why + " (so far: " + e.Text + ")"
 	} else if why != "" {
@@ -169,7 +177,7 @@ func verdictOf(code Code) Verdict {
 	return VerdictInconclusive
 }
 
-func actionOf(code Code, bakeDone bool) Decision {
+func actionOf(code Code, now phase) Decision {
 	switch code {
 	case CodeHealthy:
 		return DecisionPromote
@@ -178,7 +186,7 @@ func actionOf(code Code, bakeDone bool) Decision {
 	case CodeBaking, CodeStarting, CodeOverLimit, CodeDataLost:
 		return DecisionContinue
 	case CodeTooFewRequests, CodeStageOverLimit, CodeBetweenBounds:
-		if !bakeDone {
+		if now == baking {
 			return DecisionContinue
 		}
 	case CodeEnvironmentDegraded, CodeNoTraffic, CodeNoData, CodeSLONotJudgeable, CodeProviderError, CodeWeightMismatch:

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Series is one labelled value of a metric source, as it stood at the tick.
+// Series is one labeled value of a metric source, as it stood at the tick.
 type Series struct {
 	// Name is the metric; Labels are all others.
 	Name   string
@@ -20,7 +20,7 @@ type Series struct {
 	Restarted bool
 }
 
-// Collect turns labelled series into samples by role and process, ordered by role and instance. Series of other metrics, models, versions or
+// Collect turns labeled series into samples by role and process, ordered by role and instance. Series of other metrics, models, versions or
 // without the labels of Names.Match are passed over. An error names series that cannot be told apart: no version, status or instance label, the
 // same series twice, one process scraped by two jobs. WeightPct is left to the caller.
 func Collect(at time.Time, model string, names Names, series []Series) ([]Sample, error) {

@@ -110,7 +110,7 @@ func (s *sums) histogram(from, to []float64) {
 }
 
 // counts rounds half away from zero and clamps: no negative number, no more events than requests.
-func (s sums) counts(b bounds) counts {
+func (s *sums) counts(b bounds) counts {
 	n := whole(s.n)
 	c := counts{N: n, X: min(whole(s.x), n)}
 	if len(s.le) == 0 {

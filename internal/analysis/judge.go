@@ -194,11 +194,15 @@ func (s *state) conclude(cfg Config, stage Stage, sc Scrape, out outcome) Judgem
 		At: sc.At, Covered: covered, Lost: lost, BakeDone: covered+cfg.Tick/2 >= stage.Bake,
 		CanaryRequests: s.Total.Canary.N, ChampionRequests: s.Total.Champion.N,
 	}
+	now := baking
+	if j.BakeDone {
+		now = baked
+	}
 	for _, q := range s.questions(cfg, sc.At, out) {
-		e := q.answer(cfg, j.BakeDone)
+		e := q.answer(cfg, now)
 		if sc.Err != "" && e.Action != DecisionRollback {
 			q.code, q.why = CodeProviderError, sc.Err
-			e = q.answer(cfg, j.BakeDone)
+			e = q.answer(cfg, now)
 		}
 		j.Checks = append(j.Checks, e)
 	}

@@ -31,7 +31,7 @@ type observation struct {
 	noLatency   string
 }
 
-func (o observation) complete() bool { return o.code == "" }
+func (o *observation) complete() bool { return o.code == "" }
 
 // observe reads a scrape for a stage. It never fails: what cannot be used is told in words.
 func observe(stage Stage, sc Scrape) observation {
@@ -151,7 +151,7 @@ func sortedBounds(counts map[float64]float64) []float64 {
 	return bounds
 }
 
-func (o observation) has(role Role) bool {
+func (o *observation) has(role Role) bool {
 	for _, l := range o.lines {
 		if l.role == role {
 			return true
@@ -219,7 +219,7 @@ func (o *observation) keepJudgeable(b bounds) {
 }
 
 // histograms says whether both roles have one, or names the role that has none.
-func (o observation) histograms() (without Role, ok bool) {
+func (o *observation) histograms() (without Role, ok bool) {
 	for _, role := range []Role{RoleCanary, RoleChampion} {
 		found := false
 		for _, l := range o.lines {

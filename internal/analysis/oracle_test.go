@@ -48,7 +48,7 @@ func (o *oracle) observed(canary, champion traffic) Decision {
 		return DecisionHold
 	case bakeOver && proved:
 		return DecisionPromote
-	case bakeOver && !(moving && o.nothingElse()):
+	case bakeOver && (!moving || !o.nothingElse()):
 		return DecisionHold
 	}
 	return DecisionContinue
@@ -101,7 +101,7 @@ func someTraffic(rng *rand.Rand, n int, bad float64) traffic {
 func TestProperty_AgreesWithTheRuleWrittenTwice(t *testing.T) {
 	t.Parallel()
 	seen := map[Decision]int{}
-	for seed := range uint64(4 * runs) {
+	for seed := range uint64(2 * runs) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		w := newWorld(t)
 		w.cfg.Window, w.cfg.MinRequests, w.cfg.Consecutive = 1+rng.IntN(10), 1+rng.IntN(80), 1+rng.IntN(3)
@@ -124,7 +124,7 @@ func TestProperty_AgreesWithTheRuleWrittenTwice(t *testing.T) {
 		}
 	}
 	for _, d := range []Decision{DecisionContinue, DecisionPromote, DecisionRollback, DecisionHold} {
-		if seen[d] < 50 {
+		if seen[d] < 25 {
 			t.Errorf("only %d ticks were to be decided as %s: the worlds are too tame", seen[d], d)
 		}
 	}

@@ -53,8 +53,8 @@ func newExporter(t *testing.T) (*exporter, string) {
 func (e *exporter) restart() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total"}, []string{"model", "version", "revision", "status"})
-	e.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "http_request_duration_seconds", Buckets: []float64{0.05, 0.1, 1}}, []string{"model", "version", "revision"})
+	e.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total", Help: "Requests."}, []string{"model", "version", "revision", "status"})
+	e.durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "http_request_duration_seconds", Help: "Durations.", Buckets: []float64{0.05, 0.1, 1}}, []string{"model", "version", "revision"})
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(e.requests, e.durations)
 	e.handler = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})

@@ -203,23 +203,27 @@ func TestScrape_AsksOneQuery(t *testing.T) {
 		query string
 	}{
 		"serin": {
-			Options{}, "fraud",
+			Options{},
+			"fraud",
 			`{__name__=~"http_requests_total|http_request_duration_seconds_bucket|http_request_duration_seconds_sum|http_request_duration_seconds_count",model="fraud"}[30001ms]`,
 		},
 		"a name that is a trap": {
-			Options{ScrapeInterval: time.Second}, "a\"} or vector(1) #\\\n",
+			Options{ScrapeInterval: time.Second},
+			"a\"} or vector(1) #\\\n",
 			`{__name__=~"http_requests_total|http_request_duration_seconds_bucket|http_request_duration_seconds_sum|http_request_duration_seconds_count",model="a\"} or vector(1) #\\\n"}[2001ms]`,
 		},
 		"istio": {
-			Options{Names: istio}, "fraud",
+			Options{Names: istio},
+			"fraud",
 			`{__name__=~"istio_requests_total|istio_request_duration_milliseconds_bucket|istio_request_duration_milliseconds_sum|istio_request_duration_milliseconds_count",destination_canonical_service="fraud",reporter="destination"}[30001ms]`,
 		},
 	} {
 		srv := serve(t, http.StatusOK, matrix())
 		tc.opts.URL = srv.URL + "/prefix/"
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		if _, err := client(t, tc.opts).Scrape(ctx, tc.model, at.Add(250*time.Millisecond)); err != nil {
+		_, err := client(t, tc.opts).Scrape(ctx, tc.model, at.Add(250*time.Millisecond))
+		cancel()
+		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := srv.form.Get("query"); got != tc.query {

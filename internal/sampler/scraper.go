@@ -73,7 +73,7 @@ func (s *Scraper) Scrape(ctx context.Context, name string, at time.Time) ([]anal
 		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
 	}
 	for _, one := range series {
-		if !labelled(one.Labels, s.names.InstanceLabels) {
+		if !labeled(one.Labels, s.names.InstanceLabels) {
 			one.Labels[s.names.InstanceLabels[0]] = s.url.Host
 		}
 	}
@@ -108,7 +108,7 @@ func (s *Scraper) get(ctx context.Context) ([]byte, error) {
 	return body, nil
 }
 
-func labelled(labels map[string]string, names []string) bool {
+func labeled(labels map[string]string, names []string) bool {
 	for _, l := range names {
 		if labels[l] != "" {
 			return true

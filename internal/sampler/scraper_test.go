@@ -22,8 +22,8 @@ var at = time.Date(2025, 1, 20, 10, 0, 0, 0, time.UTC)
 // exporter serves counters as a gateway does, by the official client.
 func exporter(t *testing.T) (url string, requests *prometheus.CounterVec, durations *prometheus.HistogramVec) {
 	t.Helper()
-	requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total"}, []string{"model", "version", "revision", "status"})
-	durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "http_request_duration_seconds", Buckets: []float64{0.05, 0.1}}, []string{"model", "version", "revision"})
+	requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "http_requests_total", Help: "Requests."}, []string{"model", "version", "revision", "status"})
+	durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "http_request_duration_seconds", Help: "Durations.", Buckets: []float64{0.05, 0.1}}, []string{"model", "version", "revision"})
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(requests, durations)
 	srv := httptest.NewServer(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
