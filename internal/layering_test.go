@@ -50,10 +50,12 @@ var mayImport = func() map[string][]string {
 		// Surfaces.
 		"internal/registry": {"internal/store", "internal/model"},
 		"internal/api":      append(with("internal/engine", core...), "internal/store"),
-		"internal/cli":      append(with("internal/app", core...), "internal/config", "internal/api"),
+		"internal/cli":      append(with("internal/app", core...), "internal/config", "internal/api", "internal/demo/stories"),
 		// The demo's customers and model servers see the product from outside, over HTTP.
 		"internal/demo":        {},
 		"internal/demo/faulty": {},
+		// The stories act through the API and the gateways, and register models as a user's script would.
+		"internal/demo/stories": append(with("internal/api", core...), "internal/demo", "internal/demo/faulty", "internal/mlflow", "internal/sampler", "internal/scorer", "examples/creditcard"),
 		// Assembly.
 		"internal/config": core,
 		"internal/app":    {anything},

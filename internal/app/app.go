@@ -72,7 +72,7 @@ func (a *App) build() (err error) {
 		return err
 	}
 	a.models = newCatalog(a.cfg)
-	a.router = &router{models: a.models, urls: a.cfg.Gateways, http: &http.Client{}}
+	a.router = &router{models: a.models, urls: a.cfg.Gateways}
 	if a.notices, err = newDeliverer(a.cfg, a.store, a.log); err != nil {
 		return err
 	}

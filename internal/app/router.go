@@ -4,16 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
-	"strings"
 	"time"
 
-	"github.com/prometheus/common/expfmt"
-	pmodel "github.com/prometheus/common/model"
-
 	"serin/internal/routingfile"
+	"serin/internal/sampler"
 	"serin/internal/task"
 	"serin/internal/traffic"
 )
@@ -24,7 +19,6 @@ type router struct {
 	// local gives the generation that the gateway in this process routes a model by; nil when there is none in this process.
 	local func(name string) (int64, bool)
 	urls  []string
-	http  *http.Client
 }
 
 // Apply changes the document under the file's lock. A file that another writer broke is set aside by a rollback, which must not fail on it.
@@ -86,28 +80,17 @@ func (r *router) Observe(ctx context.Context, name string) (task.Observation, er
 func (r *router) ask(ctx context.Context, url, name string) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/metrics", nil)
+	scraper, err := sampler.NewScraper(sampler.ScraperOptions{URL: url})
 	if err != nil {
 		return 0, err
 	}
-	resp, err := r.http.Do(req)
+	series, err := scraper.Series(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("does not answer: %w", err)
+		return 0, err
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("answers %s for /metrics", resp.Status)
-	}
-	parser := expfmt.NewTextParser(pmodel.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return 0, fmt.Errorf("metrics cannot be read: %w", err)
-	}
-	for _, m := range families["serin_routing_generation"].GetMetric() {
-		for _, label := range m.GetLabel() {
-			if label.GetName() == "model" && label.GetValue() == name {
-				return int64(m.GetGauge().GetValue()), nil
-			}
+	for _, one := range series {
+		if one.Name == "serin_routing_generation" && one.Labels["model"] == name {
+			return int64(one.Value), nil
 		}
 	}
 	return 0, fmt.Errorf("does not serve %s yet", name)

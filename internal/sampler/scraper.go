@@ -64,13 +64,9 @@ func NewScraper(opts ScraperOptions) (*Scraper, error) {
 
 // Scrape reads the page once. Processes that carry no instance label get the gateway's host and port.
 func (s *Scraper) Scrape(ctx context.Context, name string, at time.Time) ([]analysis.Sample, error) {
-	body, err := s.get(ctx)
+	series, err := s.Series(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
-	}
-	series, err := parse(body)
-	if err != nil {
-		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
+		return nil, err
 	}
 	for _, one := range series {
 		if !labeled(one.Labels, s.names.InstanceLabels) {
@@ -82,6 +78,19 @@ func (s *Scraper) Scrape(ctx context.Context, name string, at time.Time) ([]anal
 		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
 	}
 	return samples, nil
+}
+
+// Series reads the page once and gives everything on it, as the gateway wrote it.
+func (s *Scraper) Series(ctx context.Context) ([]analysis.Series, error) {
+	body, err := s.get(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
+	}
+	series, err := parse(body)
+	if err != nil {
+		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
+	}
+	return series, nil
 }
 
 func (s *Scraper) get(ctx context.Context) ([]byte, error) {

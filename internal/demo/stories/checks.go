@@ -4,16 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/expfmt"
-	pmodel "github.com/prometheus/common/model"
-
 	"serin/internal/api"
 	"serin/internal/rollout"
+	"serin/internal/sampler"
 	"serin/internal/traffic"
 )
 
@@ -130,35 +126,24 @@ func (t *telling) answers(counted map[string]int64, rescues int64, r api.Rollout
 
 // counters reads the customers' gateway: requests by role and revision, and rescues.
 func (t *telling) counters(ctx context.Context) (byVersion map[string]int64, rescues int64, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.gateway+"/metrics", nil)
+	scraper, err := sampler.NewScraper(sampler.ScraperOptions{URL: t.gateway})
 	if err != nil {
 		return nil, 0, err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer resp.Body.Close()
-	parser := expfmt.NewTextParser(pmodel.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(io.LimitReader(resp.Body, 16<<20))
+	series, err := scraper.Series(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	byVersion = map[string]int64{}
-	for _, m := range families["http_requests_total"].GetMetric() {
-		labels := map[string]string{}
-		for _, l := range m.GetLabel() {
-			labels[l.GetName()] = l.GetValue()
+	for _, one := range series {
+		if one.Labels["model"] != t.model || one.Value == 0 {
+			continue
 		}
-		if labels["model"] == t.model && m.GetCounter().GetValue() > 0 {
-			byVersion[labels["version"]+" "+labels["revision"]] += int64(m.GetCounter().GetValue())
-		}
-	}
-	for _, m := range families["serin_gateway_rescues_total"].GetMetric() {
-		for _, l := range m.GetLabel() {
-			if l.GetName() == "model" && l.GetValue() == t.model {
-				rescues += int64(m.GetCounter().GetValue())
-			}
+		switch one.Name {
+		case "http_requests_total":
+			byVersion[one.Labels["version"]+" "+one.Labels["revision"]] += int64(one.Value)
+		case "serin_gateway_rescues_total":
+			rescues += int64(one.Value)
 		}
 	}
 	return byVersion, rescues, nil
