@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// node is one reachable node. The two children of a split are neighbours.
+// node is one reachable node. The two children of a split are neighbors.
 type node struct {
 	value   float32 // split: threshold; scalar leaf: its value
 	feature int32   // split: column; leaf: leafFeature
@@ -33,7 +33,7 @@ type tree struct {
 }
 
 // add checks t and appends its reachable nodes in breadth-first order, so that
-// siblings are neighbours. Reaching a node twice (a cycle, or two parents) is an
+// siblings are neighbors. Reaching a node twice (a cycle, or two parents) is an
 // error, and so the walk ends after at most MaxDepth steps.
 func (m *Model) add(t *Tree) error {
 	if err := m.checkTree(t); err != nil {

@@ -24,14 +24,14 @@ const (
 
 // Model is a checked ensemble. It is immutable and safe for concurrent use.
 type Model struct {
-	features  int
-	names     []string
-	types     []string
-	objective string
-	output    Output
-	link      Link
-	base      []float32 // one margin a group
-	rowsHold  bool      // see HoldsCategories
+	features        int
+	names           []string
+	types           []string
+	objective       string
+	output          Output
+	link            Link
+	base            []float32 // one margin a group
+	holdsCategories bool      // see HoldsCategories
 
 	trees    []tree
 	nodes    []node
@@ -80,7 +80,7 @@ func (m *Model) BaseMargins() []float32 { return slices.Clone(m.base) }
 // HoldsCategories reports that the file maps category names to codes. Rows given
 // to this model must hold codes (0, 1, 2, ...): a caller that has names, or
 // numbers that are names, must not pass them as they are.
-func (m *Model) HoldsCategories() bool { return m.rowsHold }
+func (m *Model) HoldsCategories() bool { return m.holdsCategories }
 
 // BestIteration returns the best iteration (counted from 0) when the file states one.
 func (m *Model) BestIteration() (int, bool) {

@@ -142,7 +142,11 @@ func (m *Model) Predict(dst, rows []float32) {
 		m.link.apply(dst, len(m.base))
 		return
 	}
-	buffer := m.scratch.Get().(*[]float32)
+	buffer, ok := m.scratch.Get().(*[]float32)
+	if !ok { // the pool is empty
+		b := make([]float32, len(m.base))
+		buffer = &b
+	}
 	for i := range len(rows) / m.features {
 		m.Margins(*buffer, rows[i*m.features:(i+1)*m.features])
 		dst[i] = argmax(*buffer)

@@ -59,7 +59,7 @@ func (r random) grow(rng *rand.Rand, t *Tree, depth int) int32 {
 	return at
 }
 
-// values are thresholds and inputs alike, so that rows hit thresholds and their neighbours.
+// values are thresholds and inputs alike, so that rows hit thresholds and their neighbors.
 var values = func() []float32 {
 	out := []float32{0, float32(math.Copysign(0, -1)), 1e-45, -1e-45, 1e-39, math.MaxFloat32, -math.MaxFloat32, 3, 64, 69, 1 << 24, 2.75}
 	for _, x := range []float32{1, -1, 0.1, 100} {

@@ -4,7 +4,7 @@ import "math"
 
 // XGBoost calls the C library's expf and logf, and their results are part of its
 // predictions. These two are ports of the algorithms that glibc and musl share
-// (from Arm's optimized routines, MIT licence): float64 inside, fused multiply-add
+// (from Arm's optimized routines, MIT license): float64 inside, fused multiply-add
 // as in glibc's build for processors that have it. They are not correctly rounded
 // and must not be replaced by math.Exp and math.Log: those differ in the last bit.
 

@@ -74,11 +74,9 @@ func New(s Spec) (*Model, error) {
 	m := &Model{
 		features: s.Features, names: copyOf(s.Names), types: copyOf(s.Types),
 		objective: s.Objective, output: s.Output, link: s.Link,
-		base: slices.Clone(s.Base), rowsHold: s.HoldsCategories,
-		linear: slices.Clone(s.Linear),
+		base: slices.Clone(s.Base), holdsCategories: s.HoldsCategories,
+		linear: slices.Clone(s.Linear), scratch: &sync.Pool{},
 	}
-	groups := len(m.base)
-	m.scratch = &sync.Pool{New: func() any { b := make([]float32, groups); return &b }}
 	for i := range s.Trees {
 		if err := m.add(&s.Trees[i]); err != nil {
 			return nil, fmt.Errorf("tree %d: %w", i, err)

@@ -2,6 +2,7 @@ package xgboost
 
 import (
 	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,47 @@ func parseDocument(t *testing.T, doc object) *forest.Model {
 		t.Fatal(err)
 	}
 	return mustParse(t, data)
+}
+
+// The model that tests of other packages open scores as XGBoost scored it.
+func TestParse_Tiny(t *testing.T) {
+	t.Parallel()
+	var want struct {
+		Columns []string
+		Rows    [][]float64
+		Scores  []float64
+	}
+	text, err := os.ReadFile("testdata/tiny.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile("testdata/tiny.ubj")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := mustParse(t, data)
+	if diff := cmp.Diff(want.Columns, m.FeatureNames()); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	got := make([]float32, 1)
+	for i, in := range want.Rows {
+		row := make([]float32, len(in))
+		for f, x := range in {
+			if row[f], err = forest.RowFloat(x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.Predict(got, row)
+		if float64(got[0]) != want.Scores[i] {
+			t.Errorf("row %d scores %v, want %v", i, got[0], want.Scores[i])
+		}
+	}
+	if len(want.Rows) != 6 {
+		t.Errorf("%d rows, want 6", len(want.Rows))
+	}
 }
 
 // Since 3.4 DART is a plain gbtree with weights in the model. Rewritten so, a file

@@ -181,7 +181,7 @@ func parseBase(text string) ([]float32, error) {
 // bestTrees says how many trees the model has after its best iteration. indptr
 // gives for each iteration its first tree, and the number of trees at the end;
 // files of before 2.0 have none, there every iteration has as many trees.
-func (h *header) bestTrees(e ensemble) (*forest.Best, error) {
+func (h *header) bestTrees(e *ensemble) (*forest.Best, error) {
 	if h.best == nil {
 		return nil, nil
 	}
@@ -212,7 +212,7 @@ type ensemble struct {
 }
 
 // check compares the index of iterations with the trees.
-func (e ensemble) check() error {
+func (e *ensemble) check() error {
 	if e.parallel < 1 {
 		return errors.New("num_parallel_tree is 0")
 	}

@@ -176,7 +176,7 @@ func complete(h *header, spec forest.Spec, e ensemble) (forest.Spec, error) {
 	}
 	var err error
 	spec.Trees = e.trees
-	spec.Best, err = h.bestTrees(e)
+	spec.Best, err = h.bestTrees(&e)
 	return spec, err
 }
 

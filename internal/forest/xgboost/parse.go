@@ -17,7 +17,7 @@ const (
 	maxNested = 64      // objects and lists inside each other; XGBoost writes about 8
 )
 
-// Parse reads a model file of any of XGBoost's formats, recognised by content:
+// Parse reads a model file of any of XGBoost's formats, recognized by content:
 // a model that MLflow calls model.xgb may be any of the three.
 //
 // The model predicts what the version of XGBoost that wrote the file predicts.
@@ -52,11 +52,11 @@ func read(data []byte) (forest.Spec, error) {
 		return readLegacy(data)
 	}
 	// A JSON object goes on with a quoted key, a UBJSON one with a length.
-	read := readUBJSON
+	readDocument := readUBJSON
 	if next := bytes.TrimLeft(trimmed[1:], " \t\r\n"); len(next) == 0 || next[0] == '"' || next[0] == '}' {
-		read = readJSON
+		readDocument = readJSON
 	}
-	doc, err := read(trimmed)
+	doc, err := readDocument(trimmed)
 	if err != nil {
 		return forest.Spec{}, err
 	}
