@@ -57,7 +57,7 @@ type chaos struct {
 	rollouts, random, named, early, sent, cut int
 	// effects are those done outside, lost the ends that are not what they should be, doubled what was done twice.
 	effects, lost, doubled int
-	ends                                       map[rollout.Phase]int
+	ends                   map[rollout.Phase]int
 }
 
 // open runs fn on the store while nobody else has it.
