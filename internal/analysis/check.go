@@ -128,7 +128,7 @@ func (q question) judge(cfg Config, now phase) (code Code, note string) {
 	few := int64(cfg.MinRequests)
 	broken := q.window.requests >= few && q.window.breaks(q.limit)
 	switch {
-	case broken && q.over >= cfg.Consecutive && q.champion.requests >= few && q.champion.breaks(q.limit):
+	case broken && q.over >= cfg.Consecutive && q.champion.requests >= few && q.champion.breaks(q.limit) && q.window.value() < guardFactor*q.champion.value():
 		return CodeEnvironmentDegraded, fmt.Sprintf("; the champion breaks the limit too, %s, so the canary is not to blame", compared(q.champion.events, q.champion.requests, q.limit))
 	case broken && q.over >= cfg.Consecutive:
 		return CodeLimitBroken, fmt.Sprintf(" in %d successive ticks", q.over)
@@ -149,6 +149,10 @@ func (q question) judge(cfg Config, now phase) (code Code, note string) {
 	}
 	return CodeBaking, ""
 }
+
+// guardFactor is how many times worse than a champion that breaks the limit too a canary must be to be blamed all the same (the hard guard of
+// statistics-notes.md 3.1).
+const guardFactor = 2
 
 // settle gives the evidence its code and what follows from it; a reason goes before the counts that stand.
 func (e *Evidence) settle(code Code, now phase, why string) {

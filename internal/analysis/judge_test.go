@@ -203,6 +203,16 @@ func TestJudge_ChampionThatBreaksTheLimitTooExcusesTheCanary(t *testing.T) {
 	expect(t, j, want{DecisionRollback, VerdictFail, CodeLimitBroken})
 }
 
+func TestJudge_ChampionExcusesNoCanaryTwiceAsBad(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.tick(traffic{}, traffic{})
+	expect(t, w.ticks(3, traffic{n: 60, errors: 11}, traffic{n: 200, errors: 20}), want{DecisionHold, VerdictEnvironmentDegraded, CodeEnvironmentDegraded})
+	w = newWorld(t)
+	w.tick(traffic{}, traffic{})
+	expect(t, w.ticks(3, traffic{n: 60, errors: 12}, traffic{n: 200, errors: 20}), want{DecisionRollback, VerdictFail, CodeLimitBroken})
+}
+
 func TestJudge_ChampionWithTooFewRequestsExcusesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

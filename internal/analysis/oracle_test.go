@@ -30,7 +30,7 @@ func (o *oracle) observed(canary, champion traffic) Decision {
 		}
 		stageEvents, stageN := tally(o.canary, check)
 		championEvents, championN := tally(window(o.champion), check)
-		excused := championN >= o.cfg.MinRequests && 20*championEvents >= championN
+		excused := championN >= o.cfg.MinRequests && 20*championEvents >= championN && events*championN < 2*championEvents*n
 		switch {
 		case broken && o.over[check] >= o.cfg.Consecutive:
 			rollback, hold = rollback || !excused, hold || excused

@@ -29,7 +29,10 @@ func (s State) JudgeStage() analysis.Stage {
 	if s.Stage != nil && s.Stage.Promoted != nil {
 		bake = noBake
 	}
-	return analysis.Stage{Name: monitorID(st), WeightPct: st.Weight, Bake: max(bake, noBake)}
+	return analysis.Stage{
+		Name: monitorID(st), WeightPct: st.Weight, Bake: max(bake, noBake),
+		ChampionRevision: s.Pins.Champion.Version, CanaryRevision: s.Pins.Challenger.Version,
+	}
 }
 
 // deployed starts the bake of a weight that has been proven.
