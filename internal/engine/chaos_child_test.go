@@ -242,8 +242,10 @@ func (w chaosWorld) sample(ctx context.Context) error {
 			return err
 		}
 		line := func(role analysis.Role, failed analysis.Number) analysis.Sample {
-			return analysis.Sample{At: at, Role: role, Instance: "gw", WeightPct: routing.Weight,
-				Requests: map[string]analysis.Number{"200": n - failed, "500": failed}}
+			return analysis.Sample{
+				At: at, Role: role, Instance: "gw", WeightPct: routing.Weight,
+				Requests: map[string]analysis.Number{"200": n - failed, "500": failed},
+			}
 		}
 		failed := analysis.Number(0)
 		if statErr == nil {

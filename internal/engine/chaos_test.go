@@ -35,7 +35,7 @@ func TestChaos(t *testing.T) {
 		kills = n
 	}
 	seed := uint64(time.Now().UnixNano())
-	c := &chaos{t: t, rand: rand.New(rand.NewPCG(seed, 1)), left: kills} //nolint:gosec // a test's dice
+	c := &chaos{t: t, rand: rand.New(rand.NewPCG(seed, 1)), left: kills}
 	began := time.Now()
 	for c.rollouts == 0 || c.left > 0 {
 		c.dir = t.TempDir()
@@ -127,7 +127,7 @@ func (c *chaos) live() (ended bool) {
 	limit := time.Minute
 	ctx, cancel := context.WithCancelCause(c.t.Context())
 	defer cancel(nil)
-	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^$") //nolint:gosec // this test's own binary
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), chaosDir+"="+c.dir)
 	dice := c.rand.IntN(10)
 	if c.left > 0 && dice < 4 {

@@ -40,9 +40,15 @@ func TestDo_WholeRolloutByCommands(t *testing.T) {
 				}
 				id := w.start(external)
 				for _, c := range [][2]string{
-					{"compare_models", "promote"}, {"decide_deployment", "approve"}, {"deploy_canary_5_percent", "done"}, {"monitor_5_percent", "healthy"},
-					{"deploy_canary_25_percent", "done"}, {"monitor_25_percent", "healthy"}, {"decide_100_percent", "healthy"},
-					{"deploy_canary_100_percent", "done"}, {"notify_success", "done"},
+					{"compare_models", "promote"},
+					{"decide_deployment", "approve"},
+					{"deploy_canary_5_percent", "done"},
+					{"monitor_5_percent", "healthy"},
+					{"deploy_canary_25_percent", "done"},
+					{"monitor_25_percent", "healthy"},
+					{"decide_100_percent", "healthy"},
+					{"deploy_canary_100_percent", "done"},
+					{"notify_success", "done"},
 				} {
 					if got := w.do(id, c[0]); got != c[1] {
 						t.Errorf("%s: %s, want %s", c[0], got, c[1])
@@ -91,8 +97,11 @@ func TestDo_UnhealthyGoesBack(t *testing.T) {
 		w.script.on("monitor_5_percent", bake(analysis.DecisionRollback))
 		id := w.start(external)
 		for _, c := range [][2]string{
-			{"compare_models", "promote"}, {"deploy_canary_5_percent", "done"}, {"monitor_5_percent", "unhealthy"},
-			{"rollback_deployment", "done"}, {"notify_rollback", "done"},
+			{"compare_models", "promote"},
+			{"deploy_canary_5_percent", "done"},
+			{"monitor_5_percent", "unhealthy"},
+			{"rollback_deployment", "done"},
+			{"notify_rollback", "done"},
 		} {
 			if got := w.do(id, c[0]); got != c[1] {
 				t.Errorf("%s: %s, want %s", c[0], got, c[1])
@@ -217,7 +226,7 @@ func TestDo_RetriesUntilTheTaskPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		down := result(rollout.Result{}, errors.New("registry: connection refused"))
-		w.script.on("admit", down, down, good)
+		w.script.on("admit", append(slices.Repeat([]effect{down}, 2), good)...)
 		id := w.start(external)
 		if got := w.do(id, "compare_models"); got != "promote" {
 			t.Errorf("verdict %s", got)

@@ -21,8 +21,8 @@ func (g *ids) next(now time.Time) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var id [16]byte
-	binary.BigEndian.PutUint64(id[:8], uint64(max(now.UnixMilli(), 0))<<16) //nolint:gosec // a time after 1970
-	_, _ = rand.Read(id[6:])                                                // never fails, see its documentation
+	binary.BigEndian.PutUint64(id[:8], uint64(max(now.UnixMilli(), 0))<<16)
+	_, _ = rand.Read(id[6:]) // never fails, see its documentation
 	if string(id[:6]) <= string(g.last[:6]) {
 		id = g.last
 		for i := len(id) - 1; i >= 0; i-- {

@@ -131,7 +131,7 @@ func (e *Engine) until(wait time.Time) time.Duration {
 
 // jitter spreads retries over half to the whole of d.
 func jitter(d time.Duration) time.Duration {
-	return d/2 + rand.N(d/2) //nolint:gosec // spreads load, keeps no secret
+	return d/2 + rand.N(d/2)
 }
 
 // sleep waits for d, a ring, or the end of ctx. Zero is no wait.

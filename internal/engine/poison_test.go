@@ -23,11 +23,7 @@ var errPoison = errors.New("row cannot be read")
 
 func (p *poisoned) Update(ctx context.Context, fn func(*store.Tx) error) error {
 	return p.DB.Update(ctx, func(tx *store.Tx) error {
-		before, generation := store.Rollout{}, int64(0)
-		if p.id != "" {
-			before, _ = tx.Rollout(ctx, p.id)
-			generation = before.Generation
-		}
+		before, _ := tx.Rollout(ctx, p.id)
 		if p.all && p.fails() {
 			return errPoison
 		}
@@ -36,7 +32,7 @@ func (p *poisoned) Update(ctx context.Context, fn func(*store.Tx) error) error {
 		}
 		after, _ := tx.Rollout(ctx, p.id)
 		open, _ := tx.OpenAttempts(ctx, p.id)
-		if p.id != "" && (after.Generation != generation || len(open) > 0) && p.fails() {
+		if p.id != "" && (after.Generation != before.Generation || len(open) > 0) && p.fails() {
 			return errPoison
 		}
 		return nil

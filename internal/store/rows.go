@@ -26,7 +26,7 @@ func timeOf(n int64) time.Time {
 }
 
 // flag is how a yes or no is stored.
-func flag(b bool) int64 {
+func flag(b bool) int64 { //nolint:revive // a conversion: nothing is controlled by it
 	if b {
 		return 1
 	}
@@ -62,7 +62,7 @@ func (tx *Tx) number(ctx context.Context, query string, args ...any) (int64, err
 type scanner interface{ Scan(dest ...any) error }
 
 // collect runs a query and reads each row with scan.
-func collect[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+func collect[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) { //nolint:revive // the fifth are the query's own
 	rows, err := tx.q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ type second struct {
 // launch starts the helper and reads its first line.
 func launch(t *testing.T, dir, mode string) (*second, string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$") //nolint:gosec // this test's own binary
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), helperDir+"="+dir, helperMode+"="+mode)
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -177,7 +177,7 @@ func TestKilledWhileMigrating(t *testing.T) {
 	t.Parallel()
 	for delay := range 12 {
 		dir := t.TempDir()
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$") //nolint:gosec // this test's own binary
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 		cmd.Env = append(os.Environ(), helperDir+"="+dir, helperMode+"=write")
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ var ErrLocked = errors.New("data folder is in use")
 
 // Open locks the data folder dir, making it when it is missing, and opens its database: WAL, synchronous FULL, foreign keys on.
 func Open(ctx context.Context, dir string) (*store.DB, error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil { //nolint:gosec // the operator's own folder
 		return nil, fmt.Errorf("make data folder %s: %w", dir, err)
 	}
 	unlock, err := lock(filepath.Join(dir, "serin.lock"))
@@ -74,12 +74,12 @@ func dsn(file, txlock string, more ...string) string {
 
 // lock takes the file lock and writes our pid into it, so that whoever finds it taken can say who has it.
 func lock(file string) (unlock func() error, err error) {
-	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o640)
+	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o640) //nolint:gosec // the operator's own folder
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder, _ := os.ReadFile(file)
+		holder, _ := os.ReadFile(file) //nolint:gosec // the operator's own folder
 		_ = f.Close()
 		return nil, fmt.Errorf("%w: %s is locked by process %s; stop it, talk to it with --server, or use another --data",
 			ErrLocked, file, strings.TrimSpace(string(holder)))

@@ -15,8 +15,10 @@ import (
 func historyFilter(t *testing.T, db *store.DB) {
 	update(t, db, func(ctx context.Context, tx *store.Tx) error {
 		for _, e := range []store.Entry{
-			{Rollout: "r1", Model: "fraud", Event: "1"}, {Rollout: "r2", Model: "churn", Event: "2"},
-			{Rollout: "r1", Model: "fraud", Event: "3"}, {Model: "fraud", Event: "4"},
+			{Rollout: "r1", Model: "fraud", Event: "1"},
+			{Rollout: "r2", Model: "churn", Event: "2"},
+			{Rollout: "r1", Model: "fraud", Event: "3"},
+			{Model: "fraud", Event: "4"},
 		} {
 			e.At, e.Actor = Epoch, "ann"
 			if err := tx.AppendHistory(ctx, e); err != nil {

@@ -25,8 +25,10 @@ func full(t *testing.T) rollout.State {
 	s.Pause = &rollout.Pause{Actor: "ann", Reason: "lunch", Since: Epoch}
 	s.Hold = &rollout.Hold{Code: "no_data", Reason: "nothing seen", Since: Epoch, Deadline: Epoch.Add(time.Hour)}
 	s.Gate = &rollout.GateVerdict{Decision: "promote", Reasons: []string{"better"}, Report: json.RawMessage(`{"f1":0.9}`)}
-	s.Stage = &rollout.StageVerdict{Judge: analysis.State(`{"v":1}`), Since: Epoch,
-		Judgement: &analysis.Judgement{At: Epoch, Decision: analysis.DecisionHold, Reason: "nothing seen", Covered: time.Minute}}
+	s.Stage = &rollout.StageVerdict{
+		Judge: analysis.State(`{"v":1}`), Since: Epoch,
+		Judgement: &analysis.Judgement{At: Epoch, Decision: analysis.DecisionHold, Reason: "nothing seen", Covered: time.Minute},
+	}
 	return s
 }
 

@@ -74,7 +74,9 @@ func viewIsSnapshot(t *testing.T, db *store.DB) {
 		if err != nil {
 			return err
 		}
-		update(t, db, func(ctx context.Context, tx *store.Tx) error { return tx.SetMeta(ctx, "k", "after") })
+		if err := db.Update(ctx, func(tx *store.Tx) error { return tx.SetMeta(ctx, "k", "after") }); err != nil {
+			return err
+		}
 		second, err := tx.Meta(ctx, "k")
 		if first != "before" || second != "before" {
 			t.Errorf("one view read %q, then %q", first, second)
