@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -64,7 +65,7 @@ func NewScraper(opts ScraperOptions) (*Scraper, error) {
 
 // Scrape reads the page once. Processes that carry no instance label get the gateway's host and port.
 func (s *Scraper) Scrape(ctx context.Context, name string, at time.Time) ([]analysis.Sample, error) {
-	series, err := s.Series(ctx)
+	series, err := s.read(ctx, counters)
 	if err != nil {
 		return nil, err
 	}
@@ -80,13 +81,20 @@ func (s *Scraper) Scrape(ctx context.Context, name string, at time.Time) ([]anal
 	return samples, nil
 }
 
-// Series reads the page once and gives everything on it, as the gateway wrote it.
+// Series reads the page once and gives the counters, histograms and gauges on it, as the gateway wrote them.
 func (s *Scraper) Series(ctx context.Context) ([]analysis.Series, error) {
+	return s.read(ctx, append([]dto.MetricType{dto.MetricType_GAUGE}, counters...))
+}
+
+// counters are the kinds that requests are counted by: a gauge of the same name is none.
+var counters = []dto.MetricType{dto.MetricType_COUNTER, dto.MetricType_UNTYPED, dto.MetricType_HISTOGRAM}
+
+func (s *Scraper) read(ctx context.Context, kinds []dto.MetricType) ([]analysis.Series, error) {
 	body, err := s.get(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
 	}
-	series, err := parse(body)
+	series, err := parse(body, kinds)
 	if err != nil {
 		return nil, fmt.Errorf("gateway %s: %w", s.url.Host, err)
 	}
@@ -126,8 +134,8 @@ func labeled(labels map[string]string, names []string) bool {
 	return false
 }
 
-// parse reads a page of the text format into series.
-func parse(body []byte) ([]analysis.Series, error) {
+// parse reads a page of the text format into series of the given kinds.
+func parse(body []byte, kinds []dto.MetricType) ([]analysis.Series, error) {
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(body))
 	if err != nil {
@@ -135,6 +143,9 @@ func parse(body []byte) ([]analysis.Series, error) {
 	}
 	var series []analysis.Series
 	for name, family := range families {
+		if !slices.Contains(kinds, family.GetType()) {
+			continue
+		}
 		for _, m := range family.GetMetric() {
 			series = append(series, flatten(name, family.GetType(), m)...)
 		}
@@ -164,9 +175,11 @@ func flatten(name string, kind dto.MetricType, m *dto.Metric) []analysis.Series 
 			out = append(out, s)
 		}
 		return out
-	case dto.MetricType_GAUGE, dto.MetricType_SUMMARY, dto.MetricType_GAUGE_HISTOGRAM:
+	case dto.MetricType_GAUGE:
+		return []analysis.Series{one("", m.GetGauge().GetValue())}
+	case dto.MetricType_SUMMARY, dto.MetricType_GAUGE_HISTOGRAM:
 	}
-	return nil // no counter of requests, nor a histogram
+	return nil // nobody asks for these
 }
 
 // count is NaN for what no counter reaches: the parser turns NaN and negative counts into such numbers.

@@ -155,7 +155,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`http_requests_total{model="fraud",version="canary",status="200"} 3` + "\n"))
 	f.Add([]byte("# TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 1\ns_count 1\n# TYPE g gauge\ng 1\n"))
 	f.Fuzz(func(t *testing.T, page []byte) {
-		series, err := parse(page)
+		series, err := parse(page, counters)
 		if err != nil {
 			return
 		}
@@ -200,7 +200,7 @@ func BenchmarkParse(b *testing.B) {
 	body := []byte(page.String())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := parse(body); err != nil {
+		if _, err := parse(body, counters); err != nil {
 			b.Fatal(err)
 		}
 	}
