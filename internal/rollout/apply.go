@@ -97,11 +97,9 @@ func Apply(s State, t Task, r Result, now time.Time) (State, []Event, error) {
 
 // checkpoint records what a running task says on its way.
 func (c *change) checkpoint(node Node, r Result) {
-	if r.Exposed {
-		c.Exposed = true
-	}
-	if r.Promoting {
-		c.Promoting = true
+	if c.Exposed || c.Pause == nil { // a pause that came in time keeps the canary from its first request
+		c.Exposed = c.Exposed || r.Exposed
+		c.Promoting = c.Promoting || r.Promoting
 	}
 	if r.Judge != nil && (node.Kind == KindMonitor || node.Kind == KindWatch) {
 		c.judged(node, *r.Judge)

@@ -37,7 +37,18 @@ func (c *change) foreign(node Node, f Foreign) {
 	reason := fmt.Sprintf("the routing was changed by %s: %s", f.Writer, f.Reason)
 	c.hold(CodeRoutingChanged, reason)
 	c.Hold.Code, c.Hold.Reason, c.Reason = CodeRoutingChanged, reason, reason
-	c.park(node)
+	c.holdDeadline()
+	switch node.Kind {
+	case KindDeploy, KindPromote:
+		c.Failures++
+		if c.Ending == nil {
+			c.RetryAt = c.now.Add(backoff(c.Failures))
+		}
+		c.park(node)
+	case KindMonitor:
+		c.stopWhenOver()
+	case KindAdmit, KindCompare, KindDecide, KindRollback, KindKeep, KindNotify, KindWatch, KindUndo, KindSettle:
+	}
 }
 
 // sticky says whether only a person can end the hold: samples cannot tell why somebody else changed the routing.

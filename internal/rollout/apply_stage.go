@@ -61,6 +61,9 @@ func (c *change) judged(node Node, j Judged) {
 	if c.Stage.Verdict == OnUnhealthy {
 		return
 	}
+	if c.Stage.Restart && j.Judgement.Decision != analysis.DecisionRollback {
+		return // the bake begins anew: of the judge that is about to stop only harm is heard
+	}
 	c.Stage.Judge, c.Stage.Judgement = j.State, &j.Judgement
 	switch j.Judgement.Decision {
 	case analysis.DecisionRollback:
@@ -101,7 +104,16 @@ func (c *change) stopWhenOver() {
 	if c.Stage == nil {
 		return
 	}
-	c.Stage.Stop = c.Stage.Restart || c.bakeOver() || c.Stage.Return != "" && !c.Stage.ReturnAt.After(c.now)
+	c.Stage.Stop = c.Stage.Restart || c.bakeOver() || c.mayReturn()
+}
+
+// mayReturn says whether the parked task may have its next attempt. While nobody lets it, the canary goes on being judged.
+func (c *change) mayReturn() bool {
+	if c.Stage.Return == "" || c.Stage.ReturnAt.After(c.now) {
+		return false
+	}
+	node, ok := Find(Graph(c.Plan, c.Kind), c.Stage.Return)
+	return ok && c.mayGo(node)
 }
 
 func (c *change) bakeOver() bool {
@@ -179,7 +191,9 @@ func (c *change) tryAgain(node Node, r Result) {
 	switch node.Kind {
 	case KindNotify:
 		c.giveUpNotify(node, r)
-	case KindMonitor, KindWatch:
+	case KindMonitor:
+		c.blind(node, r)
+	case KindWatch:
 		c.Reason = fmt.Sprintf("%s: %s", node.ID, r.Reason)
 	case KindRollback, KindUndo, KindSettle:
 		c.insist(node, r)
@@ -189,7 +203,21 @@ func (c *change) tryAgain(node Node, r Result) {
 			c.hold(codeOr(r.Code, "provider_error"), fmt.Sprintf("%s: %s", node.ID, r.Reason))
 			c.holdDeadline()
 			c.park(node)
+		} else if !c.mayGo(node) {
+			c.park(node)
 		}
+	}
+}
+
+// blind is a bake that cannot be judged at all: the canary has traffic and nobody looks, so it is held as any other doubt, and the hold is bounded.
+func (c *change) blind(node Node, r Result) {
+	c.Reason = fmt.Sprintf("%s: %s", node.ID, r.Reason)
+	if c.Failures >= 3 {
+		c.hold(codeOr(r.Code, "provider_error"), c.Reason)
+	}
+	c.holdDeadline()
+	if c.Ending != nil {
+		c.goBack(*c.Ending)
 	}
 }
 
@@ -206,8 +234,9 @@ func backoff(failures int) time.Duration {
 }
 
 // park spends the wait for another attempt of deploy or promote in the bake of the weight that has traffic, so that a canary that goes bad meanwhile is rolled back.
+// A first champion has no canary before it.
 func (c *change) park(node Node) {
-	if !c.Exposed || c.Ending != nil || c.Phase.Ended() || node.Kind != KindDeploy && node.Kind != KindPromote {
+	if !c.Exposed || c.Pins.FirstChampion != "" || c.Ending != nil || c.Phase.Ended() || node.Kind != KindDeploy && node.Kind != KindPromote {
 		return
 	}
 	stage := node.Stage

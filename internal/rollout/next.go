@@ -105,7 +105,9 @@ func (s State) Directive(t Task) Signals {
 		return Signals{Stop: s.WatchUntil.IsZero() || s.Stage == nil || s.Stage.Stop}
 	case KindMonitor:
 		return Signals{Stop: s.Task != t.ID || s.Stage == nil || s.Stage.Stop, Promoted: s.Stage != nil && s.Stage.Promoted != nil}
-	case KindAdmit, KindCompare, KindDecide, KindDeploy, KindPromote, KindRollback, KindKeep, KindNotify, KindUndo, KindSettle:
+	case KindDeploy, KindPromote:
+		return Signals{Stop: s.Task != t.ID || s.Pause != nil && !s.Exposed}
+	case KindAdmit, KindCompare, KindDecide, KindRollback, KindKeep, KindNotify, KindUndo, KindSettle:
 		return Signals{Stop: s.Task != t.ID && !s.owes(t.ID)}
 	}
 	return Signals{Stop: true}

@@ -56,7 +56,7 @@ func (c *change) mustBeOpen(sig Signal) error {
 	return nil
 }
 
-// pause stops going forward. An exposed canary between two steps goes back to being judged.
+// pause stops going forward. An exposed canary between two steps goes back to being judged, also when the next one has begun.
 func (c *change) pause(sig Signal) error {
 	if err := c.mustBeOpen(sig); err != nil {
 		return err
@@ -71,6 +71,7 @@ func (c *change) pause(sig Signal) error {
 	if c.Exposed && c.Stage != nil && c.Stage.Verdict != OnUnhealthy && node.Kind == KindDecide {
 		c.Task = monitorID(c.stage())
 	}
+	c.park(node)
 	return nil
 }
 
