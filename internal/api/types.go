@@ -119,6 +119,8 @@ type StartRequest struct {
 	RetryOf       string `json:"retry_of,omitempty"`
 	// Challenger overrides the plan's, for a command that was given a --model-uri.
 	Challenger string `json:"challenger,omitempty"`
+	// Task refuses the start when the plan has no task of that id: what a command came for must be there.
+	Task string `json:"task,omitempty"`
 	// Key makes the start idempotent: a second one with the same key returns the first one's rollout.
 	Key string `json:"key,omitempty"`
 }
@@ -139,6 +141,8 @@ type UndoRequest struct {
 // RollbackRequest is the big red button of a model.
 type RollbackRequest struct {
 	Reason string `json:"reason"`
+	// Wait is a Go duration: how long the proof that canary requests have stopped is waited for; less than a second when empty. What is not proven by then is owed.
+	Wait string `json:"wait,omitempty"`
 }
 
 // RollbackAnswer says what a rollback did and what is owed.

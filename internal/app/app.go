@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"serin/internal/api"
 	"serin/internal/config"
@@ -28,6 +29,8 @@ type Options struct {
 	Config  config.Config
 	Logger  *slog.Logger
 	Version string
+	// DrainNotice is how long a gateway that ends still takes connections while its /health says so; 1 s when zero, none when negative.
+	DrainNotice time.Duration
 }
 
 // App is a built Serin on an open, locked data folder. A server runs it; a command without a server uses it in process.
@@ -36,10 +39,12 @@ type App struct {
 	log     *slog.Logger
 	version string
 	writer  string
+	drain   time.Duration
 
 	store    *store.DB
 	registry http.Handler // nil with a real MLflow
 	client   *mlflow.Client
+	memory   *memory
 	models   *catalog
 	router   *router
 	engine   *engine.Engine
@@ -53,7 +58,7 @@ func Open(ctx context.Context, o Options) (*App, error) {
 	if err != nil {
 		host = "localhost"
 	}
-	a := &App{cfg: o.Config, log: o.Logger, version: o.Version, writer: fmt.Sprintf("serin %s:%d", host, os.Getpid())}
+	a := &App{cfg: o.Config, log: o.Logger, version: o.Version, drain: o.DrainNotice, writer: fmt.Sprintf("serin %s:%d", host, os.Getpid())}
 	if a.store, err = sqlite.Open(ctx, a.cfg.Data); err != nil {
 		return nil, err
 	}
@@ -71,15 +76,23 @@ func (a *App) build() (err error) {
 	if err := a.buildRegistry(); err != nil {
 		return err
 	}
+	if a.memory, err = openMemory(filepath.Join(a.cfg.Data, "serve-known.json")); err != nil {
+		return err
+	}
 	a.models = newCatalog(a.cfg)
-	a.router = &router{models: a.models, urls: a.cfg.Gateways}
+	peers, err := newPeers(a.cfg.Gateways)
+	if err != nil {
+		return err
+	}
+	a.router = &router{models: a.models, peers: peers}
 	if a.notices, err = newDeliverer(a.cfg, a.store, a.log); err != nil {
 		return err
 	}
 	adapter := registryAdapter{a.client}
+	check := checker{a.client, a.opener, a.models.slots}
 	runner, err := task.New(task.Deps{
 		Resolver: resolver{adapter, a.models}, Registry: adapter, Router: a.router, Gate: gate{a.client, a.opener},
-		Checker: checker{a.client, a.opener, a.models.slots}, Samples: a.store, Blocks: blocks{a.store}, Notifier: a.notices, Writer: a.writer,
+		Checker: check, Samples: a.store, Blocks: blocks{a.store}, Notifier: a.notices, Writer: a.writer,
 	})
 	if err != nil {
 		return err
@@ -89,7 +102,7 @@ func (a *App) build() (err error) {
 	}
 	a.api, err = api.New(api.Options{
 		Store: a.store, Engine: a.engine, Version: a.version, Logger: a.log, Models: a,
-		Operator: &operator{store: a.store, engine: a.engine, models: a.models, resolver: resolver{adapter, a.models}, router: a.router},
+		Operator: &operator{store: a.store, engine: a.engine, models: a.models, registry: a.client, resolver: resolver{adapter, a.models}, router: a.router, checker: check},
 		Safety:   &safety{store: a.store, engine: a.engine, router: a.router, writer: a.writer},
 	})
 	return err

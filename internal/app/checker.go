@@ -59,7 +59,7 @@ func (c checker) Check(ctx context.Context, s rollout.State) ([]string, error) {
 }
 
 func (c checker) open(ctx context.Context, name string, pin model.Pin) (scorer.Scorer, error) {
-	return c.opener(pinned{c.client, name, pin}).Open(ctx, model.Ref{Kind: model.RefVersion, Name: name, Version: pin.Version})
+	return c.opener(onePin{c.client, name, pin}).Open(ctx, model.Ref{Kind: model.RefVersion, Name: name, Version: pin.Version})
 }
 
 // sameShape refuses a challenger that wants columns that the champion's callers do not send, or answers in another kind of number.
@@ -88,7 +88,7 @@ func (c checker) sameShape(ctx context.Context, s rollout.State, challenger scor
 
 // example scores the input example that was saved with the model, as a request.
 func (c checker) example(ctx context.Context, s rollout.State, challenger scorer.Scorer) ([]string, error) {
-	got, err := pinned{c.client, s.Model, s.Pins.Challenger}.Fetch(ctx, model.Ref{})
+	got, err := onePin{c.client, s.Model, s.Pins.Challenger}.Fetch(ctx, model.Ref{})
 	if err != nil {
 		return nil, err
 	}
@@ -182,18 +182,33 @@ func splitPayload(f scorer.Frame) []byte {
 
 // checkSlot asks the model server that is to be the canary: does it answer, and is it the pinned version?
 func (c checker) checkSlot(ctx context.Context, s rollout.State, slots []*gateway.URL) ([]string, error) {
-	if err := slots[s.Pins.Challenger.Slot-1].Check(ctx); err != nil {
-		return nil, fmt.Errorf("slot %d does not answer: start version %s there: %w", s.Pins.Challenger.Slot, s.Pins.Challenger.Version, err)
+	pin := s.Pins.Challenger
+	if pin.Slot < 1 || pin.Slot > len(slots) {
+		return nil, fmt.Errorf("version %s has slot %d of %d: %w", pin.Version, pin.Slot, len(slots), task.ErrFinal)
 	}
-	lines := []string{fmt.Sprintf("slot %d answers", s.Pins.Challenger.Slot)}
-	err := slots[s.Pins.Challenger.Slot-1].CheckIdentity(ctx, s.Pins.Challenger.Version)
+	if err := slots[pin.Slot-1].Check(ctx); err != nil {
+		return nil, fmt.Errorf("slot %d does not answer: start version %s there: %w", pin.Slot, pin.Version, err)
+	}
+	lines := []string{fmt.Sprintf("slot %d answers", pin.Slot)}
+	err := slots[pin.Slot-1].CheckIdentity(ctx, pin.Version)
 	switch {
 	case errors.Is(err, gateway.ErrNoIdentity):
 		return append(lines, "its version is not verified: no identity is configured"), nil
 	case err != nil:
-		return lines, fmt.Errorf("slot %d: %w", s.Pins.Challenger.Slot, err)
+		return lines, fmt.Errorf("slot %d: %w", pin.Slot, err)
 	}
-	return append(lines, fmt.Sprintf("it says that it is version %s", s.Pins.Challenger.Version)), nil
+	return append(lines, fmt.Sprintf("it says that it is version %s", pin.Version)), nil
+}
+
+// ready says what keeps a version from getting all traffic now: behind `urls`, a model server that does not answer or has another version. What the
+// gateways score themselves is loaded before they route to it.
+func (c checker) ready(ctx context.Context, name string, pin model.Pin) error {
+	slots := c.slots(name)
+	if slots == nil {
+		return nil
+	}
+	_, err := c.checkSlot(ctx, rollout.State{Model: name, Pins: rollout.Pins{Challenger: pin}}, slots)
+	return err
 }
 
 // Identity asks both model servers which version they have. Without `urls` or `identity` nothing tells, which is no fault.
@@ -203,7 +218,7 @@ func (c checker) Identity(ctx context.Context, s rollout.State) error {
 		return nil
 	}
 	for _, pin := range []model.Pin{s.Pins.Champion, s.Pins.Challenger} {
-		if pin.Slot == 0 {
+		if pin.Slot < 1 || pin.Slot > len(slots) {
 			continue
 		}
 		if err := slots[pin.Slot-1].CheckIdentity(ctx, pin.Version); err != nil && !errors.Is(err, gateway.ErrNoIdentity) {

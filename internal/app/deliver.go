@@ -93,6 +93,7 @@ func (d *deliverer) deliver(ctx context.Context, delivery store.Delivery) (strin
 		line = fmt.Sprintf("%s not told on %s: %v", delivery.Event, delivery.Channel, err)
 		d.log.Warn("a notice was not delivered", "rollout", delivery.Rollout, "event", delivery.Event, "channel", delivery.Channel, "status", result.Status, "err", err)
 	}
+	ctx = context.WithoutCancel(ctx) // told is told: at the end of the process it must be written down, or it would be told again
 	return line, d.store.Update(ctx, func(tx *store.Tx) error { return tx.SettleDelivery(ctx, result) })
 }
 

@@ -79,7 +79,7 @@ type pinnedPair struct {
 func (p pinnedPair) Fetch(ctx context.Context, ref model.Ref) (scorer.Fetched, error) {
 	for _, pin := range []model.Pin{p.pins.Champion, p.pins.Challenger} {
 		if ref.Version == pin.Version {
-			return pinned{p.client, p.name, pin}.Fetch(ctx, ref)
+			return onePin{p.client, p.name, pin}.Fetch(ctx, ref)
 		}
 	}
 	return scorer.Fetched{}, fmt.Errorf("%s is not pinned by this rollout", ref)
@@ -88,7 +88,7 @@ func (p pinnedPair) Fetch(ctx context.Context, ref model.Ref) (scorer.Fetched, e
 // judged marks as final what a later attempt would find the same.
 func judged(err error) error {
 	var remote *scorer.RemoteError
-	if err == nil || errors.Is(err, mlflow.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.As(err, &remote) {
+	if err == nil || errors.Is(err, mlflow.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &remote) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, task.ErrFinal)

@@ -18,31 +18,35 @@ import (
 
 // RunGateway serves a gateway alone until ctx ends: it needs the routing files, and the registry only for versions that it has not fetched before.
 func RunGateway(ctx context.Context, o Options, ready func(Ready)) error {
-	names, uri, err := gatewayModels(o.Config)
+	remembered, err := openMemory(filepath.Join(o.Config.Data, "gateway-known.json"))
 	if err != nil {
 		return err
 	}
-	options := clientOptions(o.Config, o.Logger)
-	options.TrackingURI, options.CacheDir = uri, filepath.Join(o.Config.Data, "gateway-cache")
+	plan, err := planGateway(o.Config, remembered)
+	if err != nil {
+		return err
+	}
+	options := clientOptions(plan.cfg, o.Logger)
+	options.TrackingURI, options.CacheDir = plan.registry, filepath.Join(o.Config.Data, "gateway-cache")
 	client, err := mlflow.New(options)
 	if err != nil {
 		return err
 	}
-	a := &App{cfg: o.Config, log: o.Logger, client: client, models: newCatalog(o.Config)}
-	g, err := gateway.New(gateway.Options{Logger: o.Logger, Instance: "serin gateway", OnControllerLost: gateway.Lost(lostPolicy(o.Config))})
+	a := &App{cfg: plan.cfg, log: o.Logger, client: client, models: newCatalog(plan.cfg), memory: remembered, drain: o.DrainNotice}
+	g, err := gateway.New(gateway.Options{Logger: o.Logger, Instance: "serin gateway"})
 	if err != nil {
 		return err
 	}
-	return a.gatewayAlone(ctx, g, names, ready)
+	return errors.Join(a.gatewayAlone(ctx, g, ready), g.Close())
 }
 
-func (a *App) gatewayAlone(ctx context.Context, g *gateway.Gateway, names []string, ready func(Ready)) error {
+func (a *App) gatewayAlone(ctx context.Context, g *gateway.Gateway, ready func(Ready)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	for _, name := range names {
-		m, err := a.models.get(name)
+	for _, entry := range a.cfg.Models {
+		m, err := a.models.claim(entry.Name)
 		if err != nil {
 			return err
 		}
@@ -53,7 +57,7 @@ func (a *App) gatewayAlone(ctx context.Context, g *gateway.Gateway, names []stri
 	if err != nil {
 		return fmt.Errorf("listen for the gateway: %w: choose another address with --gateway-listen", err)
 	}
-	front, err := gateway.NewServer(gateway.ServerOptions{Gateway: g, Logger: a.log})
+	front, err := gateway.NewServer(gateway.ServerOptions{Gateway: g, Logger: a.log, DrainNotice: a.drain})
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -61,37 +65,39 @@ func (a *App) gatewayAlone(ctx context.Context, g *gateway.Gateway, names []stri
 	return front.Serve(ctx, ln)
 }
 
-// gatewayModels says which models a gateway alone serves, and where their files come from: a real MLflow, or the server whose registry is embedded.
-func gatewayModels(cfg config.Config) (names []string, uri string, err error) {
-	file, err := ReadServerFile(cfg.Data)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, m := range cfg.Models {
-		names = append(names, m.Name)
-	}
-	switch {
-	case len(names) > 0:
-	case cfg.Model != "":
-		names = []string{cfg.Model}
-	default:
-		names = slices.Sorted(maps.Keys(file.RoutingFiles))
-	}
-	if len(names) == 0 {
-		return nil, "", errors.New("no model to serve: list models: in serin.yaml, give --model NAME, or start serin serve on the same --data first")
-	}
-	uri = cmp.Or(cfg.MLflowURI, cfg.ServerURL, file.API)
-	if uri == "" {
-		return nil, "", errors.New("no registry to fetch models from: set MLFLOW_TRACKING_URI, or SERIN_SERVER to the server whose registry holds them")
-	}
-	return names, uri, nil
+// alone is what a gateway alone goes by: the configuration with every model in it, and where their files come from.
+type alone struct {
+	cfg      config.Config
+	registry string
 }
 
-func lostPolicy(cfg config.Config) config.Lost {
-	for _, m := range cfg.Models {
-		if m.OnControllerLost == config.LostKeep {
-			return config.LostKeep
+// planGateway says which models a gateway alone serves, and where their files come from: a real MLflow, or the server whose registry is embedded.
+// What neither the configuration nor a server tells is remembered from the last time.
+func planGateway(cfg config.Config, remembered *memory) (alone, error) {
+	server, err := ReadServerFile(cfg.Data)
+	if err != nil {
+		return alone{}, err
+	}
+	was, files := remembered.places()
+	if len(server.RoutingFiles) > 0 {
+		files = server.RoutingFiles
+	}
+	cfg.Models = slices.Clone(cfg.Models)
+	switch {
+	case len(cfg.Models) > 0:
+	case cfg.Model != "":
+		cfg.Models = append(cfg.Models, defaultModel(cfg.Model, cmp.Or(files[cfg.Model], config.DefaultRoutingFile)))
+	default:
+		for _, name := range slices.Sorted(maps.Keys(files)) {
+			cfg.Models = append(cfg.Models, defaultModel(name, files[name]))
 		}
 	}
-	return config.LostChampion
+	if len(cfg.Models) == 0 {
+		return alone{}, errors.New("no model to serve: list models: in serin.yaml, give --model NAME, or start serin serve on the same --data first")
+	}
+	uri := cmp.Or(cfg.MLflowURI, cfg.ServerURL, server.API, was)
+	if uri == "" {
+		return alone{}, errors.New("no registry to fetch models from: set MLFLOW_TRACKING_URI, or SERIN_SERVER to the server whose registry holds them")
+	}
+	return alone{cfg, uri}, remembered.setPlaces(uri, files)
 }

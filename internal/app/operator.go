@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"serin/internal/api"
 	"serin/internal/engine"
+	"serin/internal/mlflow"
 	"serin/internal/model"
 	"serin/internal/planfile"
 	"serin/internal/rollout"
@@ -20,12 +23,18 @@ type operator struct {
 	store    *store.DB
 	engine   *engine.Engine
 	models   *catalog
+	registry *mlflow.Client
 	resolver task.Resolver
 	router   task.Router
+	checker  checker
+	// starting lets one start be made at a time, so that two with one key are one.
+	starting sync.Mutex
 }
 
 // Start starts a rollout under the plan of the request, of the configuration, or of the rollout that it tries again.
 func (o *operator) Start(ctx context.Context, actor string, r api.StartRequest) (rollout.State, error) {
+	o.starting.Lock()
+	defer o.starting.Unlock()
 	if s, ok, err := o.startedBefore(ctx, r.Key); ok || err != nil {
 		return s, err
 	}
@@ -35,6 +44,15 @@ func (o *operator) Start(ctx context.Context, actor string, r api.StartRequest) 
 	}
 	if r.Challenger != "" {
 		plan.Challenger = r.Challenger
+	}
+	if _, ok := rollout.Find(rollout.Graph(plan, rollout.KindOfRollout), r.Task); r.Task != "" && !ok {
+		return rollout.State{}, fmt.Errorf("the plan of %s has no task %s: %w: its weights are %s", plan.Model, r.Task, api.ErrInvalid, weights(plan))
+	}
+	if err := o.servable(ctx, plan.Model); err != nil {
+		return rollout.State{}, err
+	}
+	if r.Driver != "" && r.Driver != rollout.DriverLocal && r.Driver != rollout.DriverExternal {
+		return rollout.State{}, fmt.Errorf("driver %q: %w: use local or external", r.Driver, api.ErrInvalid)
 	}
 	reason := r.Reason
 	if reason == "" {
@@ -49,8 +67,24 @@ func (o *operator) Start(ctx context.Context, actor string, r api.StartRequest) 
 	case err != nil:
 		return s, fmt.Errorf("%w: %w", err, api.ErrInvalid)
 	}
-	o.models.adopt(plan)
-	return s, o.remember(ctx, r.Key, s.ID)
+	return s, errors.Join(o.models.adopt(plan), o.remember(ctx, r.Key, s.ID))
+}
+
+// servable refuses a model that nothing would serve: its canary would never have traffic.
+func (o *operator) servable(ctx context.Context, name string) error {
+	if listed, known := o.models.configured(name); listed && !known {
+		return fmt.Errorf("model %s is not served here: %w: list it under models: in serin.yaml and start the server again", name, api.ErrInvalid)
+	} else if !listed {
+		if _, err := o.registry.Snapshot(ctx, name); errors.Is(err, mlflow.ErrNotFound) {
+			return fmt.Errorf("model %s is not in the registry: %w: register it first", name, api.ErrInvalid)
+		} else if err != nil {
+			return err
+		}
+	}
+	if _, err := o.models.claim(name); err != nil {
+		return fmt.Errorf("%w: %w", err, api.ErrInvalid)
+	}
+	return nil
 }
 
 func (o *operator) plan(ctx context.Context, r api.StartRequest) (rollout.Plan, error) {
@@ -76,6 +110,15 @@ func (o *operator) plan(ctx context.Context, r api.StartRequest) (rollout.Plan, 
 		return rollout.Plan{}, fmt.Errorf("%w: %w", err, api.ErrInvalid)
 	}
 	return m.plan, nil
+}
+
+// weights lists the shares that a plan gives the canary, for a message.
+func weights(p rollout.Plan) string {
+	var names []string
+	for _, s := range p.Stages() {
+		names = append(names, s.Name()+" %")
+	}
+	return strings.Join(names, ", ")
 }
 
 func startKey(key string) string { return "start/" + key }
@@ -120,6 +163,9 @@ func (o *operator) Undo(ctx context.Context, actor, name string, r api.UndoReque
 		return rollout.State{}, err
 	}
 	p.To.Slot = 3 - max(p.From.Slot, 1)
+	if err := o.checker.ready(ctx, name, p.To); err != nil {
+		return rollout.State{}, fmt.Errorf("undo %s to version %s: %w: %w", name, p.To.Version, err, api.ErrConflict)
+	}
 	s, err := o.engine.StartUndo(ctx, p)
 	switch {
 	case errors.Is(err, engine.ErrOpen):
@@ -211,16 +257,28 @@ func (o *operator) do(ctx context.Context, c engine.Command, once bool) (rollout
 	if err != nil {
 		return s, err
 	}
+	return o.doRest(ctx, c, s)
+}
+
+// restFor bounds how long a command waits for what follows its task by itself; a running server goes on with it.
+const restFor = 30 * time.Second
+
+// doRest brings about what follows a task that has its outcome.
+func (o *operator) doRest(ctx context.Context, c engine.Command, s rollout.State) (rollout.State, error) {
+	until := time.Now().Add(restFor)
 	for range 4 {
 		next := follows(s)
 		if next == "" {
 			return s, nil
 		}
-		follow := c
-		follow.Task, follow.Until, follow.MaxHold = next, time.Time{}, 0
-		if s, err = o.engine.Do(ctx, follow); err != nil {
-			return s, err
+		done, err := o.engine.Do(ctx, engine.Command{Rollout: c.Rollout, Task: next, Actor: c.Actor, Reason: c.Reason, Until: until})
+		if errors.Is(err, engine.ErrNotYet) {
+			return done, nil // the rollout's reason says what is missing
 		}
+		if err != nil {
+			return done, err
+		}
+		s = done
 	}
 	return s, nil
 }

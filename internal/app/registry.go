@@ -62,14 +62,14 @@ func (r registryAdapter) Fetch(ctx context.Context, ref model.Ref) (scorer.Fetch
 	return scorer.Fetched{Dir: got.Dir, Name: got.Name, Pin: got.Pin}, err
 }
 
-// pinned is a scorer.Registry for exactly one version: the files that were pinned, or an error.
-type pinned struct {
+// onePin is a scorer.Registry for exactly one version: the files that were pinned, or an error.
+type onePin struct {
 	client *mlflow.Client
 	name   string
 	pin    model.Pin
 }
 
-func (p pinned) Fetch(ctx context.Context, _ model.Ref) (scorer.Fetched, error) {
+func (p onePin) Fetch(ctx context.Context, _ model.Ref) (scorer.Fetched, error) {
 	if p.pin.Digest == "" {
 		got, err := p.client.Fetch(ctx, model.Ref{Kind: model.RefVersion, Name: p.name, Version: p.pin.Version})
 		return scorer.Fetched{Dir: got.Dir, Name: p.name, Pin: got.Pin}, err

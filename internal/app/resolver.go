@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sort"
+	"slices"
 
 	"serin/internal/api"
 	"serin/internal/mlflow"
@@ -39,9 +39,7 @@ func (r resolver) Resolve(ctx context.Context, name, ref string) (model.Pin, err
 // Models lists what the API knows of the models.
 func (a *App) Models(ctx context.Context) ([]api.Model, error) {
 	var out []api.Model
-	names := a.models.names()
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range a.models.names() {
 		m, err := a.models.get(name)
 		if err != nil {
 			return nil, err
@@ -72,6 +70,9 @@ func (a *App) Models(ctx context.Context) ([]api.Model, error) {
 
 // Routing gives a model's routing document.
 func (a *App) Routing(ctx context.Context, name string) (document []byte, generation int64, err error) {
+	if !slices.Contains(a.models.names(), name) {
+		return nil, 0, fmt.Errorf("model %s is not served here: %w", name, api.ErrNotFound)
+	}
 	m, err := a.models.get(name)
 	if err != nil {
 		return nil, 0, err

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
+	"strconv"
+	"sync"
 	"time"
 
 	"serin/internal/routingfile"
@@ -13,17 +17,66 @@ import (
 	"serin/internal/traffic"
 )
 
+// askFor bounds how long one gateway may take to say its generation.
+const askFor = 2 * time.Second
+
 // router writes routing files and asks gateways which generation they route by.
 type router struct {
 	models *catalog
 	// local gives the generation that the gateway in this process routes a model by; nil when there is none in this process.
 	local func(name string) (int64, bool)
-	urls  []string
+	peers []peer
 }
 
-// Apply changes the document under the file's lock. A file that another writer broke is set aside by a rollback, which must not fail on it.
+// peer is a gateway in another process.
+type peer struct {
+	url     string
+	scraper *sampler.Scraper
+}
+
+func newPeers(urls []string) ([]peer, error) {
+	var peers []peer
+	for _, u := range urls {
+		s, err := sampler.NewScraper(sampler.ScraperOptions{URL: u})
+		if err != nil {
+			return nil, fmt.Errorf("gateways: %s: %w", u, err)
+		}
+		peers = append(peers, peer{u, s})
+	}
+	return peers, nil
+}
+
+// others leaves out the gateway at addr, which is in this process: listed among the others it would be counted twice.
+func others(peers []peer, addr net.Addr) []peer {
+	own, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return peers
+	}
+	var out []peer
+	for _, p := range peers {
+		if !isAt(p.url, own) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func isAt(address string, own *net.TCPAddr) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Port() != strconv.Itoa(own.Port) {
+		return false
+	}
+	if u.Hostname() == "localhost" {
+		return own.IP.IsLoopback() || own.IP.IsUnspecified()
+	}
+	ip := net.ParseIP(u.Hostname())
+	return ip.Equal(own.IP) || own.IP.IsUnspecified() && ip.IsLoopback()
+}
+
+// Apply changes the document under the file's lock. A file that another writer broke is set aside by what gives the champion everything, which
+// must not fail on it; nothing gives a canary traffic by a file that could not be read.
 func (r *router) Apply(ctx context.Context, name string, change func(traffic.Document) (traffic.Document, error)) (traffic.Document, error) {
-	m, err := r.models.get(name)
+	m, err := r.models.claim(name)
 	if err != nil {
 		return traffic.Document{}, err
 	}
@@ -34,10 +87,17 @@ func (r *router) Apply(ctx context.Context, name string, change func(traffic.Doc
 		}
 		doc, err = m.file.Update(ctx, change)
 	}
-	if errors.Is(err, routingfile.ErrBroken) {
-		return m.file.Repair(ctx, change)
+	if !errors.Is(err, routingfile.ErrBroken) {
+		return doc, err
 	}
-	return doc, err
+	broken := err
+	return m.file.Repair(ctx, func(prev traffic.Document) (traffic.Document, error) {
+		next, err := change(prev)
+		if err == nil && (next.CanaryEnabled || next.ProductionURI == "") {
+			return prev, fmt.Errorf("%w: mend or remove it, its writer has the word", broken)
+		}
+		return next, err
+	})
 }
 
 // Current reads the document; none at all is the zero Document.
@@ -53,7 +113,7 @@ func (r *router) Current(ctx context.Context, name string) (traffic.Document, er
 	return doc, err
 }
 
-// Observe asks every gateway. One that does not answer is a view with an error.
+// Observe asks every gateway at once. One that does not answer is a view with an error.
 func (r *router) Observe(ctx context.Context, name string) (task.Observation, error) {
 	var o task.Observation
 	if r.local != nil {
@@ -64,34 +124,20 @@ func (r *router) Observe(ctx context.Context, name string) (task.Observation, er
 		}
 		o.Gateways = append(o.Gateways, view)
 	}
-	for _, url := range r.urls {
-		view := task.GatewayView{Name: url}
-		generation, err := r.ask(ctx, url, name)
-		if err != nil {
-			view.Err = err.Error()
-		}
-		view.Generation = generation
-		o.Gateways = append(o.Gateways, view)
-	}
-	return o, nil
-}
-
-// ask reads serin_routing_generation{model} of one gateway.
-func (r *router) ask(ctx context.Context, url, name string) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	views := make([]task.GatewayView, len(r.peers))
+	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	scraper, err := sampler.NewScraper(sampler.ScraperOptions{URL: url})
-	if err != nil {
-		return 0, err
+	var wg sync.WaitGroup
+	for i, p := range r.peers {
+		wg.Go(func() {
+			views[i].Name = p.url
+			var err error
+			if views[i].Generation, err = p.scraper.Generation(ctx, name); err != nil {
+				views[i].Err = err.Error()
+			}
+		})
 	}
-	series, err := scraper.Series(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for _, one := range series {
-		if one.Name == "serin_routing_generation" && one.Labels["model"] == name {
-			return int64(one.Value), nil
-		}
-	}
-	return 0, fmt.Errorf("does not serve %s yet", name)
+	wg.Wait()
+	o.Gateways = append(o.Gateways, views...)
+	return o, nil
 }

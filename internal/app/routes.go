@@ -4,19 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
 
+	"serin/internal/config"
 	"serin/internal/gateway"
 	"serin/internal/mlflow"
 	"serin/internal/model"
+	"serin/internal/routingfile"
 	"serin/internal/scorer"
 	"serin/internal/traffic"
 )
 
-// follow is how often a gateway without a routing document asks the registry who the champion is, and how soon it tries again what failed.
-const follow = time.Second
+// How soon a keeper looks again: after a document that pins its versions, and at most after something that failed again and again.
+const (
+	keepPinned = time.Minute
+	keepTrying = 10 * time.Second
+)
 
 // keeper keeps one gateway's route of one model in step with its routing file: it loads what the document names, off the request path, and
 // swaps table and backends together when both are ready. What cannot be read or loaded leaves the last good route in place.
@@ -27,15 +33,36 @@ type keeper struct {
 	log     *slog.Logger
 	model   *served
 	models  *catalog
+	memory  *memory
+	// every is how often the registry is asked for versions that no document pins.
+	every time.Duration
 
 	mu         sync.Mutex
-	generation int64 // of the route in service; guarded by mu
-	serving    bool  // guarded by mu
+	generation int64              // of the route in service; guarded by mu
+	serving    bool               // guarded by mu
+	fileFault  error              // why the file cannot be read; guarded by mu
+	loading    traffic.Table      // what is being loaded; guarded by mu
+	interrupt  context.CancelFunc // gives up the load; guarded by mu
 
-	backends map[model.Pin]gateway.Backend // open ones, by pin; touched by run only
-	last     traffic.Table
-	champion model.Pin
-	previous *model.Pin // the champion before, kept warm
+	// What follows is touched by run only.
+	backends map[model.Pin]*held // open ones, by what makes them different
+	last     traffic.Table       // in service
+	previous *model.Pin          // the champion before, kept warm
+	failures int
+	reported string
+}
+
+// held is an open backend. One that was in a route belongs to the gateway, which closes it.
+type held struct {
+	gateway.Backend
+	swapped bool
+}
+
+func newKeeper(a *App, g *gateway.Gateway, m *served) *keeper {
+	return &keeper{
+		gateway: g, client: a.client, opener: a.opener, log: a.log.With("model", m.Name), model: m, models: a.models, memory: a.memory, every: a.followEvery(),
+		backends: map[model.Pin]*held{},
+	}
 }
 
 // current gives the generation that requests are routed by, and whether the model is served.
@@ -47,71 +74,175 @@ func (k *keeper) current() (int64, bool) {
 
 // run follows the routing file until ctx ends.
 func (k *keeper) run(ctx context.Context) {
+	file, err := routingfile.New(routingfile.Options{Path: k.model.file.Path(), OnState: k.fileState})
+	if err != nil {
+		k.log.Error("the routing file is not watched", "err", err)
+		return
+	}
+	// The first look comes before the first route: without it a restart would show everybody the champion for a moment.
+	doc, err := file.Read(ctx)
+	if err != nil {
+		k.fileState(err)
+	}
 	docs := make(chan traffic.Document, 1)
 	var watching sync.WaitGroup
 	watching.Go(func() {
-		if err := k.model.file.Watch(ctx, 0, func(d traffic.Document) {
-			select {
-			case <-docs:
-			default:
-			}
-			docs <- d
-		}); err != nil && ctx.Err() == nil {
-			k.log.Error("the routing file is not watched any more", "model", k.model.Name, "err", err)
+		if err := file.Watch(ctx, 0, func(d traffic.Document) { k.changed(docs, d) }); err != nil && ctx.Err() == nil {
+			k.log.Error("the routing file is not watched any more", "err", err)
 		}
 	})
+	defer k.closeUnused()
 	defer watching.Wait()
-	var doc traffic.Document
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
+	for ctx.Err() == nil {
+		again := time.NewTimer(k.update(ctx, doc, docs))
 		select {
 		case <-ctx.Done():
-			return
 		case doc = <-docs:
-		case <-timer.C:
+			k.failures = 0
+		case <-again.C:
 		}
-		again := k.update(ctx, doc)
-		timer.Reset(again)
+		again.Stop()
 	}
 }
 
+// changed hands over the newest document. A load for versions that it does not name is given up: a rollback must not wait for a download.
+func (k *keeper) changed(docs chan traffic.Document, d traffic.Document) {
+	select {
+	case <-docs:
+	default:
+	}
+	docs <- d
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.interrupt != nil && !sameVersions(d.Table(k.model.Name), k.loading) {
+		k.interrupt()
+	}
+}
+
+func sameVersions(a, b traffic.Table) bool {
+	return a.Champion == b.Champion && (a.Canary == nil) == (b.Canary == nil) && (a.Canary == nil || *a.Canary == *b.Canary)
+}
+
+// fileState hears of a file that cannot be read, and of its recovery. A file that was never there is no fault.
+func (k *keeper) fileState(err error) {
+	if errors.Is(err, fs.ErrNotExist) && k.unrouted() {
+		err = nil
+	}
+	k.mu.Lock()
+	was := k.fileFault
+	k.fileFault = err
+	k.mu.Unlock()
+	switch {
+	case err != nil:
+		k.log.Warn("the routing file cannot be used, the last good routing stays in place", "err", err)
+		k.gateway.Reloaded(k.model.Name, err)
+	case was != nil:
+		k.log.Info("the routing file is good again")
+		k.gateway.Reloaded(k.model.Name, nil)
+	}
+}
+
+// unrouted says whether no document has been in service yet.
+func (k *keeper) unrouted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.generation == 0
+}
+
 // update puts the document into service; it returns when to look again.
-func (k *keeper) update(ctx context.Context, doc traffic.Document) time.Duration {
-	table, err := k.table(ctx, doc)
+func (k *keeper) update(ctx context.Context, doc traffic.Document, docs <-chan traffic.Document) time.Duration {
+	load, done := context.WithCancel(ctx)
+	defer done()
+	k.mu.Lock()
+	k.loading, k.interrupt = doc.Table(k.model.Name), done
+	k.mu.Unlock()
+	if len(docs) > 0 {
+		return 0 // a newer one came in between
+	}
+	t, err := k.table(load, doc)
 	if err == nil {
-		err = k.swap(ctx, table)
+		err = k.swap(load, t)
 	}
-	k.gateway.Reloaded(k.model.Name, err)
-	if err != nil && ctx.Err() == nil {
-		k.log.Warn("the last good routing stays in place", "model", k.model.Name, "generation", doc.Generation(), "err", err)
-		return follow
+	if load.Err() != nil {
+		return 0
 	}
-	if doc.Control == nil {
-		return follow
+	k.report(doc, err)
+	switch {
+	case err == nil:
+		k.failures = 0
+		if pinned(doc, k.model.Name) {
+			return keepPinned
+		}
+		return k.every
+	case errors.Is(err, mlflow.ErrNotFound):
+		return k.every // there is no version yet, which is soon seen
 	}
-	return time.Minute
+	k.failures++
+	return min(k.every<<min(k.failures-1, 8), keepTrying)
+}
+
+// pinned says whether the document names versions rather than stages, whose version may move.
+func pinned(doc traffic.Document, name string) bool {
+	t := doc.Table(name)
+	return t.Champion.Pin.Version != "" && (t.Canary == nil || t.Canary.Pin.Version != "")
+}
+
+// report tells the metrics how the last look went, and the log when that is new.
+func (k *keeper) report(doc traffic.Document, err error) {
+	k.mu.Lock()
+	fault := k.fileFault
+	k.mu.Unlock()
+	k.gateway.Reloaded(k.model.Name, errors.Join(err, fault))
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != k.reported {
+		k.log.Warn("the last good routing stays in place", "generation", doc.Generation(), "err", err)
+	}
+	k.reported = text
 }
 
 // table is what the document says, with versions for the references of one that is not Serin's.
 func (k *keeper) table(ctx context.Context, doc traffic.Document) (traffic.Table, error) {
 	if doc.ProductionURI == "" {
 		doc.ProductionURI = "models:/" + k.model.Name + "/" + string(model.StageProduction)
+		if ref, ok := championRef(k.models.planOf(k.model.Name)); ok {
+			doc.ProductionURI = ref.String()
+		}
 		doc.ChampionPct = 100
 	}
 	t := doc.Table(k.model.Name)
-	var err error
+	if k.model.OnControllerLost == config.LostKeep {
+		t.LeaseUntil = time.Time{} // the gateway itself goes by its lease
+	}
 	if t.Champion.Pin.Version == "" {
-		if t.Champion.Pin, err = k.resolve(ctx, t.Champion.URI); err != nil {
+		pin, err := k.champion(ctx, t.Champion.URI)
+		if err != nil {
 			return t, fmt.Errorf("find the champion %s: %w", t.Champion.URI, err)
 		}
+		t.Champion.Pin = pin
 	}
 	if t.Canary != nil && t.Canary.Pin.Version == "" {
-		if t.Canary.Pin, err = k.resolve(ctx, t.Canary.URI); err != nil {
+		pin, err := k.resolve(ctx, t.Canary.URI)
+		if err != nil {
 			return t, fmt.Errorf("find the canary %s: %w", t.Canary.URI, err)
 		}
+		t.Canary.Pin = pin
 	}
-	return t, nil
+	return k.inSlots(t), nil
+}
+
+// champion asks the registry who the champion is. When it cannot be asked, the one that served last is: doubt serves the champion.
+func (k *keeper) champion(ctx context.Context, uri string) (model.Pin, error) {
+	pin, err := k.resolve(ctx, uri)
+	if !errors.Is(err, mlflow.ErrUnavailable) {
+		return pin, err
+	}
+	if known, ok := k.memory.champion(k.model.Name); ok {
+		return known, nil
+	}
+	return pin, err
 }
 
 func (k *keeper) resolve(ctx context.Context, uri string) (model.Pin, error) {
@@ -127,94 +258,22 @@ func (k *keeper) resolve(ctx context.Context, uri string) (model.Pin, error) {
 	return got.Pin, err
 }
 
-// swap loads the backends of a table and puts both into service. A canary that does not load leaves everything with the champion, at the old generation: the deploy is not proven.
-func (k *keeper) swap(ctx context.Context, t traffic.Table) error {
-	if k.unchanged(t) {
-		return nil
+// inSlots completes the pins of a model behind `urls`: where a document names no slot, the champion's is where it last served from, else the first,
+// and the canary's the other one.
+func (k *keeper) inSlots(t traffic.Table) traffic.Table {
+	if k.model.slots == nil {
+		return t
 	}
-	champion, err := k.backend(ctx, t.Champion.Pin, 1)
-	if err != nil {
-		return fmt.Errorf("load the champion, version %s: %w", t.Champion.Pin.Version, err)
-	}
-	route := gateway.Route{Table: t, Champion: champion, Keys: k.keys(), Failover: gateway.Failover(k.model.Failover)}
-	keep := map[model.Pin]bool{t.Champion.Pin: true}
-	if t.Canary != nil {
-		if route.Canary, err = k.backend(ctx, t.Canary.Pin, 2); err != nil {
-			return fmt.Errorf("load the canary, version %s: %w", t.Canary.Pin.Version, err)
-		}
-		keep[t.Canary.Pin] = true
-	}
-	k.keepWarm(t, &route, keep)
-	k.gateway.Swap(k.model.Name, route)
-	for pin := range k.backends {
-		if !keep[pin] {
-			delete(k.backends, pin) // the gateway closes it when its last request has ended
+	if t.Champion.Pin.Slot == 0 {
+		t.Champion.Pin.Slot = 1
+		if known, ok := k.memory.champion(k.model.Name); ok && known.Version == t.Champion.Pin.Version && known.Slot != 0 {
+			t.Champion.Pin.Slot = known.Slot
 		}
 	}
-	k.last, k.champion = t, t.Champion.Pin
-	k.mu.Lock()
-	k.generation, k.serving = t.Generation, true
-	k.mu.Unlock()
-	k.log.Info("routing in service", "model", k.model.Name, "generation", t.Generation, "champion", t.Champion.Pin.Version, "canary_pct", t.WeightPct())
-	return nil
-}
-
-func (k *keeper) unchanged(t traffic.Table) bool {
-	sameCanary := (t.Canary == nil) == (k.last.Canary == nil) && (t.Canary == nil || *t.Canary == *k.last.Canary)
-	return k.serving && t.Generation == k.last.Generation && t.Champion == k.last.Champion && sameCanary &&
-		t.LeaseUntil.Equal(k.last.LeaseUntil) && t.WeightPct() == k.last.WeightPct()
-}
-
-// keepWarm keeps the champion before the present one loaded, so that an undo needs no loading.
-func (k *keeper) keepWarm(t traffic.Table, route *gateway.Route, keep map[model.Pin]bool) {
-	if k.champion.Version != "" && k.champion != t.Champion.Pin {
-		before := k.champion
-		k.previous = &before
+	if t.Canary != nil && t.Canary.Pin.Slot == 0 {
+		canary := *t.Canary
+		canary.Pin.Slot = 3 - t.Champion.Pin.Slot
+		t.Canary = &canary
 	}
-	if k.previous == nil || keep[*k.previous] {
-		return
-	}
-	if b, ok := k.backends[*k.previous]; ok {
-		route.Warm = append(route.Warm, b)
-		keep[*k.previous] = true
-	}
-}
-
-func (k *keeper) keys() *gateway.Keys {
-	r := k.models.planOf(k.model.Name).Routing
-	return &gateway.Keys{Header: r.Key, Field: r.Field, By: gateway.By(r.By), Missing: gateway.Missing(r.Missing)}
-}
-
-// backend gives what answers for a pinned version: a model in this process, or the model server of its slot.
-func (k *keeper) backend(ctx context.Context, pin model.Pin, slot int) (gateway.Backend, error) {
-	if b, ok := k.backends[pin]; ok {
-		return b, nil
-	}
-	b, err := k.open(ctx, pin, slot)
-	if err != nil {
-		return nil, err
-	}
-	k.backends[pin] = b
-	return b, nil
-}
-
-func (k *keeper) open(ctx context.Context, pin model.Pin, slot int) (gateway.Backend, error) {
-	if k.model.slots != nil {
-		if pin.Slot != 0 {
-			slot = pin.Slot
-		}
-		u, err := openSlots(k.model.Model)
-		if err != nil {
-			return nil, err
-		}
-		return u[slot-1], nil
-	}
-	sc, err := k.opener(pinned{k.client, k.model.Name, pin}).Open(ctx, model.Ref{Kind: model.RefVersion, Name: k.model.Name, Version: pin.Version})
-	if err != nil {
-		return nil, err
-	}
-	if !sc.Info().Native {
-		return nil, errors.Join(fmt.Errorf("version %s is not scored in process", pin.Version), sc.Close())
-	}
-	return gateway.NewInProcess(scorer.NewPayloadScorer(sc), sc.Close), nil
+	return t
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,48 +58,78 @@ func DisableCanary(ctx context.Context, file *routingfile.File, name, writer str
 	return fmt.Sprintf("%s written: the champion has 100 %% (generation %d)", file.Path(), doc.Generation()), nil
 }
 
-// Rollback takes the canary of a model away at once, then tells the rollout. A model whose last rollout succeeded has no canary to take away: that is an undo's work.
+// Rollback takes the canary of a model away at once, then tells the rollout. The routing file comes first: neither a store that hangs nor gateways
+// that are away delay it. A model whose last rollout succeeded has no canary to take away: that is an undo's work.
 func (s *safety) Rollback(ctx context.Context, actor, name string, r api.RollbackRequest) (api.RollbackAnswer, error) {
-	m, err := s.router.models.get(name)
+	m, err := s.router.models.claim(name)
+	if err != nil {
+		return api.RollbackAnswer{}, fmt.Errorf("%w: %w", err, api.ErrInvalid)
+	}
+	wait, err := proofWait(r)
 	if err != nil {
 		return api.RollbackAnswer{}, err
 	}
-	open, last, err := s.rows(ctx, name)
-	if err != nil {
-		return api.RollbackAnswer{}, err
-	}
+	open, last, rowsErr := s.rows(ctx, name)
 	if open == nil && last != nil && last.Phase == rollout.Succeeded {
 		doc, err := m.file.Read(ctx)
 		if err == nil && !doc.CanaryEnabled || errors.Is(err, fs.ErrNotExist) {
 			return api.RollbackAnswer{}, fmt.Errorf("rollout %s of %s has succeeded, there is no canary to roll back: %w: to go back to the version before, run serin undo %s --reason WHY", last.ID, name, api.ErrConflict, name)
 		}
 	}
-	writer := fmt.Sprintf("%s (serin rollback-deployment by %s)", s.writer, actor)
-	line, err := DisableCanary(ctx, m.file, name, writer)
+	line, err := DisableCanary(ctx, m.file, name, fmt.Sprintf("%s (serin rollback-deployment by %s)", s.writer, actor))
 	if err != nil {
 		return api.RollbackAnswer{}, err
 	}
 	answer := api.RollbackAnswer{Done: []string{line}}
-	if open == nil {
-		return answer, nil
+	switch {
+	case rowsErr != nil:
+		answer.Owed = append(answer.Owed, fmt.Sprintf("the rollout does not know yet: %v", rowsErr))
+	case open != nil && open.Kind == rollout.KindOfUndo:
+		answer.Rollout, answer.Phase = open.ID, open.Phase
+		answer.Owed = append(answer.Owed, fmt.Sprintf("undo %s is on its way by itself: %s", open.ID, open.Reason))
+	case open != nil:
+		answer.Rollout = open.ID
+		s.abort(ctx, abortion{open: *open, actor: actor, reason: cmp.Or(r.Reason, "rollback-deployment"), wait: wait}, &answer)
 	}
-	answer.Rollout = open.ID
-	return answer, s.abort(ctx, actor, *open, r, &answer)
+	return answer, nil
 }
 
-// abort ends the open rollout. What is not settled within a short time is owed, and settled by the server.
-func (s *safety) abort(ctx context.Context, actor string, open rollout.State, r api.RollbackRequest, answer *api.RollbackAnswer) error {
-	reason := r.Reason
-	if reason == "" {
-		reason = "rollback-deployment"
+// How long a rollback waits: for the rows before it writes the file, for the rollout to be told, and for the proof that canary requests have stopped.
+const (
+	rowsPatience  = 300 * time.Millisecond
+	proofPatience = 700 * time.Millisecond
+)
+
+// proofWait is how long a rollback waits for the proof that canary requests have stopped.
+func proofWait(r api.RollbackRequest) (time.Duration, error) {
+	if r.Wait == "" {
+		return proofPatience, nil
 	}
-	err := s.engine.Signal(ctx, open.ID, rollout.Signal{Name: rollout.SignalAbort, Actor: actor, Reason: reason})
+	d, err := time.ParseDuration(r.Wait)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("wait %q: %w: give a duration such as 20s", r.Wait, api.ErrInvalid)
+	}
+	return d, nil
+}
+
+// abortion is an open rollout that is to end, who says so and why, and how long its proof is waited for.
+type abortion struct {
+	open          rollout.State
+	actor, reason string
+	wait          time.Duration
+}
+
+// abort ends the open rollout. What is not settled in the time to wait is owed, and settled by the server.
+func (s *safety) abort(ctx context.Context, a abortion, answer *api.RollbackAnswer) {
+	ctx, cancel := context.WithTimeout(ctx, max(a.wait, time.Millisecond))
+	defer cancel()
+	err := s.engine.Signal(ctx, a.open.ID, rollout.Signal{Name: rollout.SignalAbort, Actor: a.actor, Reason: a.reason})
 	if err != nil && !errors.Is(err, rollout.ErrIllegal) {
-		answer.Owed = append(answer.Owed, fmt.Sprintf("rollout %s does not know yet: %v", open.ID, err))
-		return nil
+		answer.Owed = append(answer.Owed, fmt.Sprintf("rollout %s does not know yet: %v", a.open.ID, err))
+		return
 	}
-	answer.Done = append(answer.Done, fmt.Sprintf("rollout %s is told to end", open.ID))
-	done, err := s.engine.Do(ctx, engine.Command{Rollout: open.ID, Task: rollout.TaskRollback, Actor: actor, Reason: reason, Until: time.Now().Add(20 * time.Second)})
+	answer.Done = append(answer.Done, fmt.Sprintf("rollout %s is told to end", a.open.ID))
+	done, err := s.engine.Do(ctx, engine.Command{Rollout: a.open.ID, Task: rollout.TaskRollback, Actor: a.actor, Reason: a.reason})
 	answer.Phase = done.Phase
 	switch {
 	case done.Phase.Ended() && len(done.Owed) == 0:
@@ -106,13 +137,14 @@ func (s *safety) abort(ctx context.Context, actor string, open rollout.State, r 
 	case done.Phase.Ended():
 		answer.Owed = append(answer.Owed, "the registry: it is settled when it can be reached")
 	case err != nil:
-		answer.Owed = append(answer.Owed, fmt.Sprintf("proof that canary requests have stopped: %v", err))
+		answer.Owed = append(answer.Owed, fmt.Sprintf("proof that canary requests have stopped (%v): %s", a.wait, done.Reason))
 	}
-	return nil
 }
 
 // rows gives the open rollout of a model and its newest one, nil where there is none.
 func (s *safety) rows(ctx context.Context, name string) (open, last *rollout.State, err error) {
+	ctx, cancel := context.WithTimeout(ctx, rowsPatience)
+	defer cancel()
 	err = s.store.View(ctx, func(tx *store.Tx) error {
 		row, err := tx.OpenRollout(ctx, name)
 		if err == nil {

@@ -3,12 +3,14 @@ package app
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"serin/internal/analysis"
 	"serin/internal/promapi"
 	"serin/internal/rollout"
 	"serin/internal/sampler"
+	"serin/internal/store"
 )
 
 // HasSource says whether there is anything to sample from: Prometheus or gateways by URL. A server has its own gateway besides.
@@ -29,12 +31,8 @@ func (a *App) sources(name string, local sampler.Source) ([]sampler.Source, erro
 	if local != nil {
 		all = append(all, local)
 	}
-	for _, url := range a.cfg.Gateways {
-		s, err := sampler.NewScraper(sampler.ScraperOptions{URL: url})
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, s)
+	for _, p := range a.router.peers {
+		all = append(all, p.scraper)
 	}
 	if len(all) == 0 {
 		return nil, errors.New("nothing to sample from: set PROMETHEUS_URL, or list gateways: in serin.yaml")
@@ -49,14 +47,48 @@ func (a *App) sample(ctx context.Context, name string, local sampler.Source) err
 		return err
 	}
 	s, err := sampler.New(sampler.Options{
-		Model: name, Tick: a.tick(name), Sources: sources, Store: a.store, Logger: a.log,
-		Weight: func() float64 { return a.weight(ctx, name) },
+		Model: name, Tick: a.tick(name), Sources: sources, Store: a.store, Logger: a.log, Weight: a.weight(ctx, name),
+		Keep: func() time.Time { return a.neededSamples(ctx, name) },
 	})
 	if err != nil {
 		return err
 	}
-	go a.followTick(ctx, name, s)
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { a.followTick(ctx, name, s) })
 	return s.Run(ctx)
+}
+
+// beforeRollout is how much of the time before a rollout is kept as long as it needs its samples.
+const beforeRollout = 30 * time.Minute
+
+// neededSamples is the time from which samples of a model are still needed: those of a rollout that is open or watched, and of the half hour before it.
+func (a *App) neededSamples(ctx context.Context, name string) (from time.Time) {
+	err := a.store.View(ctx, func(tx *store.Tx) error {
+		live, err := tx.LiveRollouts(ctx)
+		if err != nil {
+			return err
+		}
+		for _, l := range live {
+			if l.Model != name {
+				continue
+			}
+			row, err := tx.Rollout(ctx, l.ID)
+			if err != nil {
+				return err
+			}
+			if at := row.State.StartedAt.Add(-beforeRollout); from.IsZero() || at.Before(from) {
+				from = at
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return time.Unix(0, 0) // not known: forget nothing
+	}
+	return from
 }
 
 func (a *App) tick(name string) time.Duration {
@@ -89,13 +121,16 @@ func (a *App) followTick(ctx context.Context, name string, s *sampler.Sampler) {
 	}
 }
 
-// weight is the canary's share in percent that the routing file asks for now.
-func (a *App) weight(ctx context.Context, name string) float64 {
-	doc, err := a.router.Current(ctx, name)
-	if err != nil {
-		return 0
+// weight gives the canary's share in percent that the routing file asks for. A file that cannot be read has the weight that it had: the gateways keep
+// their last good table too.
+func (a *App) weight(ctx context.Context, name string) func() float64 {
+	last := 0.0
+	return func() float64 {
+		if doc, err := a.router.Current(ctx, name); err == nil {
+			last = doc.WeightPct()
+		}
+		return last
 	}
-	return doc.WeightPct()
 }
 
 // StartSampling samples a model in this process while a command runs. stop ends it and waits.

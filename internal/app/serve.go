@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
 	"serin/internal/gateway"
-	"serin/internal/mlflow"
-	"serin/internal/model"
-	"serin/internal/store"
 )
 
 // Ready says where a server serves.
@@ -30,7 +26,11 @@ type server struct {
 
 	mu      sync.Mutex
 	keepers map[string]*keeper // guarded by mu
-	addr    Ready
+
+	addr Ready
+	// announced and refused are touched by discover only, which one goroutine calls: what server.json says, and why models are not served.
+	announced ServerFile
+	refused   map[string]string
 }
 
 // Serve runs the server until ctx ends: it answers the API and the gateway, follows the models, samples, judges and drives. ready is called once it serves.
@@ -42,16 +42,15 @@ func (a *App) Serve(ctx context.Context, ready func(Ready)) error {
 	if err != nil {
 		return err
 	}
-	s := &server{App: a, gateway: g, keepers: map[string]*keeper{}}
+	s := &server{App: a, gateway: g, keepers: map[string]*keeper{}, refused: map[string]string{}}
 	a.router.local = s.generation
 	ctx, cancel := context.WithCancelCause(ctx)
+	defer s.end()
 	defer cancel(nil)
 	if err := s.listen(ctx, cancel); err != nil {
 		return err
 	}
 	if err := s.discover(ctx); err != nil {
-		cancel(nil)
-		s.wg.Wait()
 		return err
 	}
 	s.goes(ctx, cancel, "engine", a.engine.Run)
@@ -59,14 +58,21 @@ func (a *App) Serve(ctx context.Context, ready func(Ready)) error {
 	s.goes(ctx, cancel, "discovery", s.keepDiscovering)
 	ready(s.addr)
 	<-ctx.Done()
-	s.wg.Wait()
-	if err := os.Remove(serverPath(a.cfg.Data)); err != nil {
-		a.log.Warn("server.json stays behind", "err", err)
-	}
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
 	return nil
+}
+
+// end waits for everything that runs, and then takes away what says that it does.
+func (s *server) end() {
+	s.wg.Wait()
+	if err := s.gateway.Close(); err != nil {
+		s.log.Warn("the gateway was not closed", "err", err)
+	}
+	if err := removeServerFile(s.cfg.Data, s.addr.API); err != nil {
+		s.log.Warn("server.json stays behind", "err", err)
+	}
 }
 
 // goes runs a part of the server; one that fails stops the others.
@@ -87,19 +93,31 @@ func (s *server) listen(ctx context.Context, cancel context.CancelCauseFunc) err
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for the gateway: %w: choose another address with --gateway-listen", err), apiListener.Close())
 	}
-	front, err := gateway.NewServer(gateway.ServerOptions{Gateway: s.gateway, Logger: s.log})
+	front, err := gateway.NewServer(gateway.ServerOptions{Gateway: s.gateway, Logger: s.log, DrainNotice: s.drain})
 	if err != nil {
 		return errors.Join(err, apiListener.Close(), gatewayListener.Close())
 	}
+	s.router.peers = others(s.router.peers, gatewayListener.Addr())
 	s.addr = Ready{API: "http://" + apiListener.Addr().String(), Gateway: "http://" + gatewayListener.Addr().String()}
+	if s.cfg.Server.ExternalURL == "" {
+		s.notices.baseURL = s.addr.API // the port may have been the system's choice
+	}
 	s.goes(ctx, cancel, "API", func(ctx context.Context) error { return serveHTTP(ctx, apiListener, s.Handler()) })
 	s.goes(ctx, cancel, "gateway", func(ctx context.Context) error { return front.Serve(ctx, gatewayListener) })
 	return nil
 }
 
-// serveHTTP serves until ctx ends, then finishes what is in flight.
+// How long a server that ends waits for requests in flight, and then for those that were told to end.
+const (
+	graceAPI = 5 * time.Second
+	cutAPI   = 2 * time.Second
+)
+
+// serveHTTP serves until ctx ends, then finishes what is in flight. What takes longer than the grace, such as a command that waits for a bake, is told to end.
 func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) }}
+	requests, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return requests }}
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }()
 	select {
@@ -107,159 +125,14 @@ func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler) error {
 		return err
 	case <-ctx.Done():
 	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	if err := srv.Shutdown(bounded); err != nil {
-		return srv.Close()
-	}
-	return nil
-}
-
-// keepDiscovering finds models that come to the embedded registry, and writes server.json when something changes.
-func (s *server) keepDiscovering(ctx context.Context) error {
-	ticker := time.NewTicker(500 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		if err := s.discover(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("models could not be discovered", "err", err)
-		}
-	}
-}
-
-func (s *server) discover(ctx context.Context) error {
-	names, err := s.wanted(ctx)
-	if err != nil {
-		return err
-	}
-	started := len(s.keepers) == 0
-	for _, name := range names {
-		s.mu.Lock()
-		_, known := s.keepers[name]
-		s.mu.Unlock()
-		if known {
-			continue
-		}
-		if err := s.serveModel(ctx, name); err != nil {
-			if len(s.cfg.Models) > 0 {
-				return err
-			}
-			s.log.Error("a model is not served", "model", name, "err", err)
-			continue
-		}
-		started = true
-	}
-	if !started {
-		return nil
-	}
-	return s.announce()
-}
-
-// wanted are the models to serve: the configured ones, or those of the embedded registry that have a Production version or a live rollout.
-func (s *server) wanted(ctx context.Context) ([]string, error) {
-	var names []string
-	for _, m := range s.cfg.Models {
-		names = append(names, m.Name)
-	}
-	if len(names) > 0 {
-		return names, nil
-	}
-	err := s.store.View(ctx, func(tx *store.Tx) error {
-		live, err := tx.LiveRollouts(ctx)
-		for _, l := range live {
-			names = append(names, l.Model)
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	all, err := s.client.ListModels(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range all {
-		_, err := s.client.Resolve(ctx, model.Ref{Kind: model.RefStage, Name: name, Stage: model.StageProduction})
+	for _, patience := range []time.Duration{graceAPI, cutAPI} {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		err := srv.Shutdown(bounded)
+		cancel()
 		if err == nil {
-			names = append(names, name)
-		} else if !errors.Is(err, mlflow.ErrNotFound) {
-			return nil, err
+			return nil
 		}
+		cut()
 	}
-	return names, nil
-}
-
-// serveModel starts what runs for one model: its route, its samples, and the follower of the registry.
-func (s *server) serveModel(ctx context.Context, name string) error {
-	m, err := s.models.get(name)
-	if err != nil {
-		return err
-	}
-	s.adoptLastPlan(ctx, name)
-	k := newKeeper(s.App, s.gateway, m)
-	s.mu.Lock()
-	s.keepers[name] = k
-	s.mu.Unlock()
-	f := &follower{store: s.store, client: s.client, router: s.router, writer: s.writer, log: s.log, every: s.followEvery()}
-	s.wg.Go(func() { k.run(ctx) })
-	s.wg.Go(func() { f.run(ctx, name) })
-	s.wg.Go(func() {
-		if err := s.sample(ctx, name, s.gateway); err != nil && ctx.Err() == nil {
-			s.log.Error("sampling stopped", "model", name, "err", err)
-		}
-	})
-	return nil
-}
-
-func newKeeper(a *App, g *gateway.Gateway, m *served) *keeper {
-	return &keeper{gateway: g, client: a.client, opener: a.opener, log: a.log, model: m, models: a.models, backends: map[model.Pin]gateway.Backend{}}
-}
-
-// adoptLastPlan takes up the plan of the model's newest rollout again after a restart, where the configuration names none.
-func (s *server) adoptLastPlan(ctx context.Context, name string) {
-	err := s.store.View(ctx, func(tx *store.Tx) error {
-		rows, err := tx.Rollouts(ctx, store.RolloutFilter{Model: name, Limit: 1})
-		if err == nil && len(rows) > 0 {
-			s.models.adopt(rows[0].State.Plan)
-		}
-		return err
-	})
-	if err != nil {
-		s.log.Warn("the last plan was not read", "model", name, "err", err)
-	}
-}
-
-// followEvery is how often the registry is asked: within a second when it is in this process.
-func (s *server) followEvery() time.Duration {
-	if s.registry != nil {
-		return 500 * time.Millisecond
-	}
-	return 10 * time.Second
-}
-
-// generation is what the router observes of the gateway in this process.
-func (s *server) generation(name string) (int64, bool) {
-	s.mu.Lock()
-	k := s.keepers[name]
-	s.mu.Unlock()
-	if k == nil {
-		return 0, false
-	}
-	return k.current()
-}
-
-func (s *server) announce() error {
-	f := ServerFile{API: s.addr.API, Gateway: s.addr.Gateway, PID: os.Getpid(), RoutingFiles: map[string]string{}}
-	for _, name := range s.models.names() {
-		m, err := s.models.get(name)
-		if err != nil {
-			return err
-		}
-		f.RoutingFiles[name] = m.file.Path()
-	}
-	return writeServerFile(s.cfg.Data, f)
+	return srv.Close()
 }

@@ -39,12 +39,20 @@ func ReadServerFile(data string) (ServerFile, error) {
 // writeServerFile replaces DATA/server.json in one step.
 func writeServerFile(data string, f ServerFile) error {
 	b, err := json.MarshalIndent(f, "", "  ")
+	if err == nil {
+		err = replaceFile(serverPath(data), append(b, '\n'))
+	}
 	if err != nil {
+		return fmt.Errorf("write %s: %w", serverPath(data), err)
+	}
+	return nil
+}
+
+// removeServerFile takes DATA/server.json away when it is still about the server that was at this address in this process.
+func removeServerFile(data, api string) error {
+	f, err := ReadServerFile(data)
+	if err != nil || f.API != api || f.PID != os.Getpid() {
 		return err
 	}
-	tmp := serverPath(data) + ".tmp"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", tmp, err)
-	}
-	return os.Rename(tmp, serverPath(data))
+	return os.Remove(serverPath(data))
 }
