@@ -162,7 +162,9 @@ func (o *operator) Undo(ctx context.Context, actor, name string, r api.UndoReque
 	if p.To, err = o.undoTo(ctx, name, r.To, last, p.From); err != nil {
 		return rollout.State{}, err
 	}
-	p.To.Slot = 3 - max(p.From.Slot, 1)
+	if p.To.Slot = 0; o.models.slots(name) != nil {
+		p.To.Slot = 3 - max(p.From.Slot, 1)
+	}
 	if err := o.checker.ready(ctx, name, p.To); err != nil {
 		return rollout.State{}, fmt.Errorf("undo %s to version %s: %w: %w", name, p.To.Version, err, api.ErrConflict)
 	}

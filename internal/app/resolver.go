@@ -33,7 +33,7 @@ func (r resolver) Resolve(ctx context.Context, name, ref string) (model.Pin, err
 	if errors.Is(err, mlflow.ErrNotFound) {
 		return model.Pin{}, fmt.Errorf("%w: %w: %w", err, task.ErrNoVersion, task.ErrFinal)
 	}
-	return model.Pin{Version: v.Version}, final(err)
+	return model.Pin{Version: v.Version, Slot: 1}, final(err)
 }
 
 // Models lists what the API knows of the models.

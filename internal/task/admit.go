@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"serin/internal/model"
 	"serin/internal/rollout"
 )
 
@@ -29,8 +30,10 @@ func admit(ctx context.Context, u *run) (rollout.Result, error) {
 	case pins.Champion.Version == pins.Challenger.Version:
 		return u.failed(fmt.Errorf("%s and %s of %s are both version %s: register a new version first: %w", plan.Champion, plan.Challenger, plan.Model, pins.Champion.Version, ErrFinal)), nil
 	}
-	if err := u.refuseBlocked(ctx, pins.Challenger.Version); err != nil {
-		return u.failed(err), nil
+	for _, pin := range []model.Pin{pins.Challenger, pins.Champion} { // a blocked champion is one that an undo has left, and the registry does not say so yet
+		if err := u.refuseBlocked(ctx, pin.Version); err != nil {
+			return u.failed(err), nil
+		}
 	}
 	if err := u.assignSlots(ctx, &pins); err != nil {
 		return u.failed(err), nil
@@ -50,6 +53,9 @@ func orNone(version string) string {
 }
 
 func (u *run) refuseBlocked(ctx context.Context, version string) error {
+	if version == "" {
+		return nil
+	}
 	reason, blocked, err := u.Blocks.Blocked(ctx, u.state.Model, version)
 	if err != nil {
 		return fmt.Errorf("look for a block of %s version %s: %w", u.state.Model, version, err)
@@ -60,8 +66,11 @@ func (u *run) refuseBlocked(ctx context.Context, version string) error {
 	return nil
 }
 
-// assignSlots gives the challenger the slot that the champion does not serve from. Only the backend `urls` has slots; for the others the number means nothing.
+// assignSlots gives the challenger the slot that the champion does not serve from. Only the backend `urls` has slots; its resolver says so by a slot in the pin.
 func (u *run) assignSlots(ctx context.Context, pins *rollout.Pins) error {
+	if pins.Challenger.Slot == 0 {
+		return nil
+	}
 	doc, err := u.Router.Current(ctx, u.state.Model)
 	if err != nil {
 		return fmt.Errorf("read the routing of %s: %w", u.state.Model, err)

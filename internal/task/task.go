@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"serin/internal/analysis"
@@ -28,7 +29,8 @@ var ErrRegistryChanged = errors.New("the registry was changed by somebody else")
 
 // Resolver finds a version and fixes it. It may be called again after any error.
 type Resolver interface {
-	// Resolve gives the version that ref (a stage, a version number or "@alias") stands for now, with the digest of its files.
+	// Resolve gives the version that ref (a stage, a version number or "@alias") stands for now, with the digest of its files. The pin of a
+	// model behind `urls` has a slot that is not 0; which one is the task's to say.
 	Resolve(ctx context.Context, name, ref string) (model.Pin, error)
 }
 
@@ -150,11 +152,8 @@ func (r *Runner) Run(ctx context.Context, t rollout.Task, checkpoint Checkpoint)
 	}
 	u := &run{Deps: r.deps, task: t, state: t.State, checkpoint: checkpoint}
 	result, err := effect(ctx, u)
-	if err != nil {
-		return result, err
-	}
 	result.Log = append(u.lines, result.Log...)
-	return result, nil
+	return result, err
 }
 
 // run is one attempt: what it may use, the row it started from, and the lines of its log that are not stored yet.
@@ -168,7 +167,7 @@ type run struct {
 
 // say adds a line to the task's log; it is stored with the next checkpoint or the result.
 func (u *run) say(format string, args ...any) {
-	u.lines = append(u.lines, fmt.Sprintf(format, args...))
+	u.lines = append(u.lines, strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", " "))
 }
 
 // commit stores a checkpoint with the lines so far.
@@ -186,20 +185,17 @@ func (u *run) author() traffic.Author {
 // tick is the plan's tick.
 func (u *run) tick() time.Duration { return u.state.Plan.Analysis.Tick }
 
-// done is a success in one line, which also ends the log.
+// done is a success in one line. The engine ends the attempt's log with it.
 func (u *run) done(format string, args ...any) rollout.Result {
-	reason := fmt.Sprintf(format, args...)
-	u.say("%s", reason)
-	return rollout.Result{Status: rollout.StatusDone, Reason: reason}
+	return rollout.Result{Status: rollout.StatusDone, Reason: fmt.Sprintf(format, args...)}
 }
 
 // failed turns an error of the interfaces above into a result: final, or to be tried again.
 func (u *run) failed(err error) rollout.Result {
-	u.say("failed: %v", err)
-	if errors.Is(err, ErrFinal) {
-		return rollout.Result{Status: rollout.StatusRefused, Reason: err.Error()}
+	if errors.Is(err, ErrFinal) || errors.Is(err, ErrNoVersion) {
+		return rollout.Result{Status: rollout.StatusRefused, Reason: oneLine(err.Error())}
 	}
-	return rollout.Result{Status: rollout.StatusRetry, Code: "provider_error", Reason: err.Error()}
+	return rollout.Result{Status: rollout.StatusRetry, Code: "provider_error", Reason: oneLine(err.Error())}
 }
 
 // evidence is v as it is stored with the attempt.
