@@ -10,14 +10,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,6 +97,7 @@ type site struct {
 	t        *testing.T
 	dir      string
 	yaml     string
+	env      map[string]string
 	cfg      config.Config
 	app      *App
 	at       Ready
@@ -171,7 +173,7 @@ func (s *site) write(name, content string) {
 func (s *site) load() config.Config {
 	s.t.Helper()
 	s.write("serin.yaml", s.yaml)
-	cfg, err := config.Load(s.path("serin.yaml"), func(string) string { return "" }, config.Overrides{Data: s.path("data")})
+	cfg, err := config.Load(s.path("serin.yaml"), func(key string) string { return s.env[key] }, config.Overrides{Data: s.path("data")})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -545,22 +547,31 @@ func requestsOf(sc analysis.Scrape, role analysis.Role) (n int64) {
 }
 
 // slots are two model servers behind `urls`.
-type slots struct {
-	servers [2]*faulty.ModelServer
-	urls    [2]string
+type slots [2]*slot
+
+// slot is a model server whose faults can be switched on, and which can say that it is another version.
+type slot struct {
+	*faulty.ModelServer
+	url string
+	// claims is the version that /health names instead of its own; empty names its own.
+	claims atomic.Value
+}
+
+func (s *slot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if other, _ := s.claims.Load().(string); other != "" && r.URL.Path == "/health" {
+		_, _ = w.Write(mustJSON(map[string]any{"model_version": other}))
+		return
+	}
+	s.ModelServer.ServeHTTP(w, r)
 }
 
 // startSlots serves the champion in slot 1 and the challenger in slot 2, which call themselves versions 1 and 2.
-func startSlots(t *testing.T) *slots {
+func startSlots(t *testing.T) slots {
 	t.Helper()
-	out := &slots{}
-	for i, dir := range []string{"champion", "better"} {
-		out.servers[i], out.urls[i] = modelServer(t, dir, strconv.Itoa(i+1))
-	}
-	return out
+	return slots{modelServer(t, "champion", "1"), modelServer(t, "better", "2")}
 }
 
-func modelServer(t *testing.T, dir, version string) (*faulty.ModelServer, string) {
+func modelServer(t *testing.T, dir, version string) *slot {
 	t.Helper()
 	sc, err := scorer.NewOpener(scorer.Options{}).Open(t.Context(), model.Ref{Kind: model.RefPath, Location: example(dir)})
 	if err != nil {
@@ -573,27 +584,23 @@ func modelServer(t *testing.T, dir, version string) (*faulty.ModelServer, string
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(ctx, ln) }()
+	s := &slot{ModelServer: server}
+	listening := httptest.NewServer(s)
+	s.url = listening.URL
 	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-done, sc.Close()); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		listening.Close()
+		if err := sc.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return server, "http://" + ln.Addr().String()
+	return s
 }
 
 // behindURLs is the usual model behind two model servers.
-func behindURLs(t *testing.T, p plan) (*site, *slots) {
+func behindURLs(t *testing.T, p plan) (*site, slots) {
 	t.Helper()
 	two := startSlots(t)
-	s := configured(t, fmt.Sprintf("  %s: {plan: plan.yaml, routing_file: routing.json, backend: {urls: [%q, %q]}, identity: {path: /health, field: model_version}}\n", fraud, two.urls[0], two.urls[1]))
+	s := configured(t, fmt.Sprintf("  %s: {plan: plan.yaml, routing_file: routing.json, backend: {urls: [%q, %q]}, identity: {path: /health, field: model_version}}\n", fraud, two[0].url, two[1].url))
 	p.gate = noGate
 	s.write("plan.yaml", p.text(fraud))
 	s.serve()
@@ -606,3 +613,42 @@ func behindURLs(t *testing.T, p plan) (*site, *slots) {
 func contains(texts []string, part string) bool {
 	return slices.ContainsFunc(texts, func(s string) bool { return strings.Contains(s, part) })
 }
+
+// outage is a server that can be taken away and given back.
+type outage struct {
+	url   string
+	state atomic.Int32
+	done  chan struct{}
+}
+
+const (
+	healthy = iota
+	hanging
+	refusing
+)
+
+// newSwitch serves h until hang or refuse.
+func newSwitch(t *testing.T, h http.Handler) *outage {
+	t.Helper()
+	o := &outage{done: make(chan struct{})}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch o.state.Load() {
+		case hanging:
+			select {
+			case <-r.Context().Done():
+			case <-o.done:
+			}
+			panic(http.ErrAbortHandler)
+		case refusing:
+			panic(http.ErrAbortHandler)
+		}
+		h.ServeHTTP(w, r)
+	}))
+	o.url = srv.URL
+	t.Cleanup(func() { close(o.done); srv.Close() })
+	return o
+}
+
+func (o *outage) hang()   { o.state.Store(hanging) }
+func (o *outage) refuse() { o.state.Store(refusing) }
+func (o *outage) heal()   { o.state.Store(healthy) }
