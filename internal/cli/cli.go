@@ -86,9 +86,6 @@ func Main(ctx context.Context, args []string, env Env) int {
 	var e *exit
 	if !errors.As(err, &e) {
 		e = &exit{codeError, err}
-		if isUsage(err) {
-			e.code = codeUsage
-		}
 	}
 	if e.err != nil {
 		fmt.Fprintln(env.Stderr, "serin: "+oneLine(err.Error()))
@@ -96,18 +93,13 @@ func Main(ctx context.Context, args []string, env Env) int {
 	return e.code
 }
 
-// isUsage says whether cobra refused the command line.
-func isUsage(err error) bool {
-	for _, start := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires at least", "required flag", "invalid argument", "flag needs an argument", "bad flag syntax", "if any flags in the group"} {
-		if strings.HasPrefix(err.Error(), start) {
-			return true
-		}
-	}
-	return false
-}
-
+// oneLine keeps an error one line, whatever it was made of.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
+	for i, line := range lines {
+		lines[i] = strings.TrimSpace(line)
+	}
+	return strings.Join(lines, "; ")
 }
 
 // The groups of `serin --help`.
@@ -125,20 +117,25 @@ func (r *root) command() *cobra.Command {
 		Use:   "serin",
 		Short: "Ship machine-learning models safely",
 		Long: `Serin compares a challenger with the champion offline, gives it 5 % of live traffic for
-30 minutes, 25 % for an hour, then all, judging errors, latency and predictions as it goes,
-and promotes it in the model registry or takes it back within seconds.
+30 minutes, 25 % for an hour, then all, judging errors and latency as it goes, and promotes it in the model registry or takes it back within seconds.
 
 Begin with:  serin demo                  see it all on real card payments, in two minutes
              serin serve                 run the server with its gateway and registry
              serin init MODEL            write a configuration and a plan for your model`,
-		SilenceUsage: true, SilenceErrors: true,
+		SilenceUsage: true, SilenceErrors: true, DisableSuggestions: true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args:              unknownCommand,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w: %s --help lists the flags", err, cmd.CommandPath())
+	})
 	cmd.AddGroup(
 		&cobra.Group{ID: groupUse, Title: "Use it:"}, &cobra.Group{ID: groupLook, Title: "Look:"}, &cobra.Group{ID: groupAct, Title: "Act on a rollout:"},
 		&cobra.Group{ID: groupTasks, Title: "Single tasks, for schedulers and for hands:"}, &cobra.Group{ID: groupModels, Title: "Models:"},
 		&cobra.Group{ID: groupConfig, Title: "Configuration:"},
 	)
+	cmd.SetHelpCommandGroupID(groupConfig)
 	f := cmd.PersistentFlags()
 	f.StringVar(&r.config, "config", "", "configuration file (serin.yaml in the working directory)")
 	f.StringVar(&r.flags.Data, "data", "", "data folder (SERIN_DATA, serin-data)")
@@ -148,16 +145,36 @@ Begin with:  serin demo                  see it all on real card payments, in tw
 	return cmd
 }
 
+// unknownCommand names the commands that are near to a word that is none.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return usage("there is no command %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return usage("there is no command %q: serin --help lists them", args[0])
+}
+
 // load brings flags, environment and file together.
 func (r *root) load() (config.Config, error) {
-	if r.output != "text" && r.output != "json" {
-		return config.Config{}, usage("-o %s: use text or json", r.output)
+	if err := r.format(); err != nil {
+		return config.Config{}, err
 	}
 	cfg, err := config.Load(r.config, r.Getenv, r.flags)
 	if err != nil {
 		return cfg, &exit{codeUsage, err}
 	}
 	return cfg, nil
+}
+
+// format checks -o.
+func (r *root) format() error {
+	if r.output != "text" && r.output != "json" {
+		return usage("-o %s: use text or json", r.output)
+	}
+	return nil
 }
 
 func (r *root) json() bool { return r.output == "json" }
@@ -175,13 +192,8 @@ func (r *root) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(r.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// quiet is the logger of commands: only what went wrong.
-func (r *root) quiet() *slog.Logger {
-	return slog.New(slog.NewTextHandler(r.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-}
-
-// version is the module's version, or the commit that was built.
-func version() string {
+// build is the module's version, or the commit that was built.
+func build() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

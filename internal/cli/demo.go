@@ -13,7 +13,7 @@ import (
 func (r *root) demoCommand() *cobra.Command {
 	var keep string
 	cmd := &cobra.Command{
-		Use: "demo", GroupID: groupUse, Args: cobra.NoArgs,
+		Use: "demo", GroupID: groupUse, Args: wants(),
 		Short: "See it all on real card payments, in two minutes",
 		Long: `Start a server, a gateway and two model servers in a temporary folder, play customers' traffic from real
 card payments, and tell five stories as they happen: a better challenger is promoted; one that fails on

@@ -21,7 +21,7 @@ type ready struct {
 
 func (r *root) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "serve", GroupID: groupUse, Args: cobra.NoArgs,
+		Use: "serve", GroupID: groupUse, Args: wants(),
 		Short: "Run the server: API, registry, gateway, sampling, judging, driving",
 		Long: `Run the server on a data folder: the API and, without MLFLOW_TRACKING_URI, an MLflow-compatible
 registry on one address, the gateway on another. It samples every served model, drives rollouts, and
@@ -45,7 +45,7 @@ func (r *root) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a, err := app.Open(ctx, app.Options{Config: cfg, Logger: r.logger(), Version: version()})
+	a, err := app.Open(ctx, app.Options{Config: cfg, Logger: r.logger(), Version: build()})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (r *root) sayReady(at app.Ready) {
 
 func (r *root) gatewayCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "gateway", GroupID: groupUse, Args: cobra.NoArgs,
+		Use: "gateway", GroupID: groupUse, Args: wants(),
 		Short: "Run a gateway alone, beside others, with the server somewhere else",
 		Long: `Run only the data plane. It routes by the routing file, fetches models once and keeps them, and serves on
 when server, store and registry are down. N gateways on one routing file route alike.`,
@@ -88,5 +88,5 @@ when server, store and registry are down. N gateways on one routing file route a
 }
 
 func (r *root) runGateway(ctx context.Context, cfg config.Config) error {
-	return app.RunGateway(ctx, app.Options{Config: cfg, Logger: r.logger(), Version: version()}, r.sayReady)
+	return app.RunGateway(ctx, app.Options{Config: cfg, Logger: r.logger(), Version: build()}, r.sayReady)
 }
