@@ -45,7 +45,7 @@ func checkBudget(t *testing.T, what string, sizes []size, budget int) {
 	}
 }
 
-// Tests are at least as long as what they test.
+// Tests are at least as long as what they test. Suites that other packages' tests run (storetest) and the command line's scripts are tests too.
 func TestHouse_TestsAreAsLongAsCode(t *testing.T) {
 	t.Parallel()
 	var code, tests int
@@ -56,10 +56,29 @@ func TestHouse_TestsAreAsLongAsCode(t *testing.T) {
 			tests += s.lines
 		}
 	}
+	tests += scriptLines(t)
 	t.Logf("%d lines of code, %d of tests, ratio %.2f", code, tests, float64(tests)/float64(code))
 	if tests < code {
 		t.Errorf("%d lines of tests for %d lines of code; the house wants at least as many", tests, code)
 	}
+}
+
+// scriptLines counts the lines of the command line's test scripts.
+func scriptLines(t *testing.T) int {
+	t.Helper()
+	scripts, err := filepath.Glob(filepath.Join(repository(t), "testdata", "script", "*.txtar"))
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts in testdata/script: %v", err)
+	}
+	lines := 0
+	for _, script := range scripts {
+		text, err := os.ReadFile(script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += bytes.Count(text, []byte("\n"))
+	}
+	return lines
 }
 
 func TestHouse_Rules(t *testing.T) {
