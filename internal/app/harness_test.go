@@ -33,6 +33,7 @@ import (
 	"serin/internal/rollout"
 	"serin/internal/sampler"
 	"serin/internal/scorer"
+	"serin/internal/store"
 	"serin/internal/traffic"
 )
 
@@ -652,3 +653,28 @@ func newSwitch(t *testing.T, h http.Handler) *outage {
 func (o *outage) hang()   { o.state.Store(hanging) }
 func (o *outage) refuse() { o.state.Store(refusing) }
 func (o *outage) heal()   { o.state.Store(healthy) }
+
+// move moves a version by hand, and archives the others of that stage.
+func (s *site) move(version string, to model.Stage) {
+	s.t.Helper()
+	if _, err := s.registry.Transition(s.t.Context(), mlflow.TransitionParams{Model: fraud, Version: version, To: to, ArchiveOthers: true}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// modelEvents are the names in the whole history of the model, whether they belong to a rollout or not.
+func (s *site) modelEvents() []string {
+	s.t.Helper()
+	var names []string
+	err := s.app.store.View(s.t.Context(), func(tx *store.Tx) error {
+		entries, err := tx.History(s.t.Context(), store.HistoryFilter{Model: fraud})
+		for _, e := range entries {
+			names = append(names, e.Event)
+		}
+		return err
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return names
+}
