@@ -31,6 +31,8 @@ func decide(_ context.Context, u *run) (rollout.Result, error) {
 	switch {
 	case u.task.Node.Stage == 0 && s.Gate != nil:
 		return u.done("the gate says %s: %s", s.Gate.Decision, strings.Join(s.Gate.Reasons, "; ")), nil
+	case s.Stage != nil && s.Stage.Promoted != nil && s.Stage.Verdict == "skipped":
+		return u.done("the rest of the bake was skipped by %s without the evidence: %s", s.Stage.Promoted.Actor, s.Stage.Promoted.Reason), nil
 	case s.Stage != nil && s.Stage.Judgement != nil:
 		return u.done("the bake was %s: %s", s.Stage.Verdict, s.Stage.Judgement.Reason), nil
 	}

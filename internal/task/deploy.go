@@ -35,31 +35,39 @@ func deploy(ctx context.Context, u *run) (rollout.Result, error) {
 		return rollout.Result{Status: rollout.StatusRetry, Reason: "stopped before the routing was written"}, err
 	}
 	doc, err := u.Router.Apply(ctx, u.state.Model, u.deployed)
-	var f *errForeign
-	if errors.As(err, &f) {
-		return rollout.Result{Status: rollout.StatusRefused, Foreign: &f.Foreign, Reason: f.Error()}, nil
-	}
 	if err != nil {
-		return u.failed(fmt.Errorf("write the routing of %s: %w", u.state.Model, err)), nil
+		return u.unwritten(err), nil
 	}
 	w := u.task.Node.Weight
 	u.say("routing %g / %g written, generation %d", w, 100-w, doc.Generation())
-	return u.prove(ctx, doc, fmt.Sprintf("version %s has %g %% of the traffic, version %s %g %%", u.state.Pins.Challenger.Version, w, u.state.Pins.Champion.Version, 100-w))
+	return u.prove(ctx, proof{doc: doc, what: fmt.Sprintf("version %s has %g %% of the traffic, version %s %g %%", u.state.Pins.Challenger.Version, w, u.state.Pins.Champion.Version, 100-w)})
+}
+
+// unwritten is the result of a routing document that was not written: refused because of another writer, or an error.
+func (u *run) unwritten(err error) rollout.Result {
+	var f *errForeign
+	if errors.As(err, &f) {
+		return rollout.Result{Status: rollout.StatusRefused, Code: rollout.CodeRoutingChanged, Foreign: &f.Foreign, Reason: f.Error()}
+	}
+	return u.failed(fmt.Errorf("write the routing of %s: %w", u.state.Model, err))
 }
 
 // deployed is the document with this task's weight. One that this task has written is left as it is; one that somebody else has changed is refused.
 func (u *run) deployed(prev traffic.Document) (traffic.Document, error) {
 	s := u.state
-	ours := prev.Control != nil && prev.Control.Rollout == s.ID
-	if ours && prev.Control.Task == u.task.ID && prev.CanaryEnabled && sameWeight(prev.CanaryPct, u.task.Node.Weight) {
-		return prev, nil
-	}
-	if u.task.Node.Stage > 0 || ours && prev.CanaryEnabled {
-		if f := foreign(s, prev); f != nil {
+	switch {
+	case u.task.Node.Stage > 0 || ours(s, prev):
+		// also at the first stage: a document of ours without a canary is one that somebody took away after an earlier attempt
+		if f := foreign(s, prev); f != nil && !u.ownWeight(prev) {
 			return prev, &errForeign{*f}
 		}
-	} else if prev.CanaryEnabled {
+		if sameWeight(prev.WeightPct(), u.task.Node.Weight) {
+			return prev, nil
+		}
+	case prev.WeightPct() > 0:
 		return prev, &errForeign{rollout.Foreign{Writer: writerOf(prev), Reason: fmt.Sprintf("a canary has %g %% already", prev.CanaryPct)}}
+	case s.Exposed && !prev.RollbackAt.Before(s.StartedAt.Truncate(time.Second)):
+		return prev, &errForeign{rollout.Foreign{Disabled: true, Writer: writerOf(prev), Reason: "the canary was rolled back in the routing file"}}
 	}
 	return traffic.Deploy(prev, traffic.DeployParams{
 		Model: s.Model, WeightPct: u.task.Node.Weight, URIs: traffic.URIs(s.Plan.Routing.URIs),
@@ -67,31 +75,39 @@ func (u *run) deployed(prev traffic.Document) (traffic.Document, error) {
 	})
 }
 
-func writerOf(d traffic.Document) string {
-	if d.Control == nil || d.Control.Writer == "" {
-		return "another writer"
-	}
-	return d.Control.Writer
+// ownWeight says whether the document is ours at the weight of this very task: an attempt before this one wrote it, and the row does not know yet.
+func (u *run) ownWeight(d traffic.Document) bool {
+	s := u.state
+	s.WeightPct = u.task.Node.Weight
+	return foreign(s, d) == nil
+}
+
+// proof is what must come true after a document was written.
+type proof struct {
+	doc traffic.Document
+	// what is proven, in words for the log.
+	what string
+	// quiet asks, where there is no gateway to ask, for samples in which canary requests have stopped.
+	quiet bool
 }
 
 // prove waits until every gateway routes by the document. Without a gateway to ask, canary requests within three ticks are the proof.
-func (u *run) prove(ctx context.Context, doc traffic.Document, what string) (rollout.Result, error) {
+func (u *run) prove(ctx context.Context, p proof) (rollout.Result, error) {
 	limit := u.ProveFor
 	if limit == 0 {
 		limit = max(3*u.tick(), 10*time.Second)
 	}
 	since := time.Now()
 	for {
-		missing, err := u.unproven(ctx, doc, since)
+		missing, err := u.unproven(ctx, p, since)
 		if err != nil {
 			return rollout.Result{}, err
 		}
 		if missing == "" {
-			return u.done("proven: %s", what), nil
+			return u.done("proven: %s", p.what), nil
 		}
 		if time.Since(since) >= limit {
-			u.say("requested, not proven: %s", missing)
-			return rollout.Result{Status: rollout.StatusNotProven, Code: "not_proven", Reason: "requested, not proven: " + missing}, nil
+			return rollout.Result{Status: rollout.StatusNotProven, Code: "not_proven", Reason: "requested, not proven: " + oneLine(missing)}, nil
 		}
 		signals, err := u.commit(rollout.Result{})
 		if err != nil {
@@ -107,7 +123,7 @@ func (u *run) prove(ctx context.Context, doc traffic.Document, what string) (rol
 }
 
 // unproven says what is missing, "" when nothing is.
-func (u *run) unproven(ctx context.Context, doc traffic.Document, since time.Time) (string, error) {
+func (u *run) unproven(ctx context.Context, p proof, since time.Time) (string, error) {
 	seen, err := u.Router.Observe(ctx, u.state.Model)
 	if err != nil {
 		return "the gateways could not be asked: " + err.Error(), ctx.Err()
@@ -116,19 +132,17 @@ func (u *run) unproven(ctx context.Context, doc traffic.Document, since time.Tim
 		if g.Err != "" {
 			return fmt.Sprintf("gateway %s: %s", g.Name, g.Err), nil
 		}
-		if g.Generation < doc.Generation() {
-			return fmt.Sprintf("gateway %s routes by generation %d, not %d", g.Name, g.Generation, doc.Generation()), nil
+		if g.Generation < p.doc.Generation() {
+			return fmt.Sprintf("gateway %s routes by generation %d, not %d", g.Name, g.Generation, p.doc.Generation()), nil
 		}
 	}
-	if len(seen.Gateways) > 0 {
+	switch {
+	case len(seen.Gateways) > 0:
+		return "", nil
+	case p.quiet:
+		return u.notQuiet(ctx, since)
+	case !p.doc.CanaryEnabled:
 		return "", nil
 	}
-	moved, err := u.canaryRequests(ctx, since)
-	if err != nil || !doc.CanaryEnabled {
-		return "", err
-	}
-	if moved == 0 {
-		return "no gateway is configured and no canary request was seen", nil
-	}
-	return "", nil
+	return u.noRequests(ctx, since)
 }

@@ -16,12 +16,17 @@ const registryPatience = 10 * time.Second
 // rollback gives the champion everything back: traffic first, and only when no canary request is seen any more the registry.
 func rollback(ctx context.Context, u *run) (rollout.Result, error) {
 	s := u.state
+	if s.Pins.Champion.Version == "" {
+		r := u.done("there is no older champion to go back to: the routing stays as it is")
+		r.Owed = u.settleNow(ctx)
+		return r, nil
+	}
 	doc, err := u.Router.Apply(ctx, s.Model, u.rolledBack)
 	if err != nil {
 		return u.failed(fmt.Errorf("write the routing of %s: %w", s.Model, err)), nil
 	}
 	u.say("routing 0 / 100 written, generation %d: version %s has everything", doc.Generation(), s.Pins.Champion.Version)
-	r, err := u.stopped(ctx, doc)
+	r, err := u.prove(ctx, proof{doc: doc, quiet: true, what: fmt.Sprintf("100 %% restored on version %s, no request meets the canary", s.Pins.Champion.Version)})
 	if err != nil || r.Status != rollout.StatusDone {
 		return r, err
 	}
@@ -29,46 +34,24 @@ func rollback(ctx context.Context, u *run) (rollout.Result, error) {
 	return r, nil
 }
 
-// rolledBack is the document without a canary. One that has none is somebody's rollback already and stays as it is, unless a promotion had begun.
+// rolledBack is the document without a canary. One that is somebody's rollback to the same champion already stays as it is. A promotion that had
+// begun may have moved the stage, or named the challenger by number: then the champion is named by number, because the registry comes second.
 func (u *run) rolledBack(prev traffic.Document) (traffic.Document, error) {
-	pinned := prev.Control != nil && prev.Control.Champion.Version == u.state.Pins.Champion.Version
-	if !prev.CanaryEnabled && pinned && !prev.RollbackAt.IsZero() {
+	s := u.state
+	next, err := traffic.Rollback(prev, traffic.RollbackParams{
+		Model: s.Model, Champion: s.Pins.Champion, URIs: traffic.URIs(s.Plan.Routing.URIs), At: time.Now(), By: u.author(),
+	})
+	if err != nil {
+		return prev, err
+	}
+	if s.Promoting || namesOther(next.ProductionURI, s.Pins.Champion) {
+		next.ProductionURI = pinnedURI(s.Model, s.Pins.Champion)
+	}
+	already := !prev.CanaryEnabled && !prev.RollbackAt.IsZero() && prev.ProductionURI == next.ProductionURI
+	if already && prev.Control != nil && prev.Control.Champion == s.Pins.Champion {
 		return prev, nil
 	}
-	return traffic.Rollback(prev, traffic.RollbackParams{
-		Model: u.state.Model, Champion: u.state.Pins.Champion, URIs: traffic.URIs(u.state.Plan.Routing.URIs), At: time.Now(), By: u.author(),
-	})
-}
-
-// stopped waits until no request meets the canary: every gateway says so, and the samples agree where there is no gateway to ask.
-func (u *run) stopped(ctx context.Context, doc traffic.Document) (rollout.Result, error) {
-	r, err := u.prove(ctx, doc, fmt.Sprintf("100 %% on version %s", u.state.Pins.Champion.Version))
-	if err != nil || r.Status != rollout.StatusDone {
-		return r, err
-	}
-	seen, err := u.Router.Observe(ctx, u.state.Model)
-	if err != nil || len(seen.Gateways) > 0 {
-		return r, nil
-	}
-	return u.quiet(ctx, r)
-}
-
-// quiet waits for two scrapes after the write between which the canary got nothing.
-func (u *run) quiet(ctx context.Context, r rollout.Result) (rollout.Result, error) {
-	from := time.Now()
-	for time.Since(from) < 4*u.tick()+time.Second {
-		scrapes, err := u.Samples.Scrapes(ctx, u.state.Model, from, time.Now())
-		if err != nil {
-			return rollout.Result{}, err
-		}
-		if n := len(scrapes); n >= 2 && scrapes[n-1].Err == "" && canaryIncrease(scrapes[n-2:]) == 0 {
-			return r, nil
-		}
-		if err := sleep(ctx, min(u.tick(), time.Second)/2); err != nil {
-			return rollout.Result{}, err
-		}
-	}
-	return rollout.Result{Status: rollout.StatusNotProven, Code: "not_proven", Reason: "the routing is written; no sample shows yet that canary requests have stopped"}, nil
+	return next, nil
 }
 
 // settleNow does the registry's part, as far as it can be reached; it returns whether something is owed.
@@ -90,7 +73,7 @@ func (u *run) settleRegistry(ctx context.Context) error {
 		reason = s.Ending.Reason
 		outcome = string(s.Ending.Phase)
 	}
-	if !s.Promoting && s.Kind != rollout.KindOfUndo {
+	if s.Kind != rollout.KindOfUndo && (!s.Promoting || s.Pins.Champion.Version == "") {
 		writes, err := u.Registry.Mark(ctx, u.move(outcome, reason))
 		u.tell(writes)
 		return err
@@ -118,7 +101,7 @@ func (u *run) mark(ctx context.Context, outcome, reason string) (owed bool) {
 func settle(ctx context.Context, u *run) (rollout.Result, error) {
 	err := u.settleRegistry(ctx)
 	if errors.Is(err, ErrRegistryChanged) {
-		return u.done("the registry was changed meanwhile and is left alone: %v", err), nil
+		return u.done("the registry was changed meanwhile and is left alone: %s", oneLine(err.Error())), nil
 	}
 	if err != nil {
 		return u.failed(fmt.Errorf("settle the registry: %w", err)), nil
@@ -134,7 +117,7 @@ func undo(ctx context.Context, u *run) (rollout.Result, error) {
 		return u.failed(fmt.Errorf("write the routing of %s: %w", s.Model, err)), nil
 	}
 	u.say("routing 100 %% to version %s written, generation %d", s.Pins.Champion.Version, doc.Generation())
-	r, err := u.prove(ctx, doc, fmt.Sprintf("version %s has 100 %% of the traffic again", s.Pins.Champion.Version))
+	r, err := u.prove(ctx, proof{doc: doc, what: fmt.Sprintf("version %s has 100 %% of the traffic again", s.Pins.Champion.Version)})
 	if err != nil || r.Status != rollout.StatusDone {
 		return r, err
 	}
@@ -143,7 +126,7 @@ func undo(ctx context.Context, u *run) (rollout.Result, error) {
 }
 
 func (u *run) undone(prev traffic.Document) (traffic.Document, error) {
-	if prev.Control != nil && prev.Control.Rollout == u.state.ID && prev.Control.Task == u.task.ID {
+	if ours(u.state, prev) && prev.Control.Task == u.task.ID && !prev.CanaryEnabled {
 		return prev, nil
 	}
 	return traffic.Promote(prev, traffic.PromoteParams{Model: u.state.Model, URIs: traffic.URIVersion, Champion: u.state.Pins.Champion, By: u.author()})

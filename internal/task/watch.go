@@ -11,7 +11,7 @@ import (
 // watch judges the new champion after success, by the same limits as the canary before.
 func watch(ctx context.Context, u *run) (rollout.Result, error) {
 	u.say("watching version %s at 100 %% for %s; version %s stays loaded", u.state.Pins.Challenger.Version, u.state.Plan.Watch.Duration, u.state.Pins.Champion.Version)
-	m := &bake{run: u, watch: true, last: u.state.EndedAt, leased: time.Now()}
+	m := &bake{run: u, watch: true, last: u.state.EndedAt, began: time.Now()}
 	m.Samples = asCanary{u.Samples, u.state.Pins.Challenger.Version}
 	if v := u.state.Stage; v != nil && v.Judgement != nil {
 		m.judge, m.last = v.Judge, v.Judgement.At
@@ -28,15 +28,16 @@ type asCanary struct {
 func (a asCanary) Scrapes(ctx context.Context, name string, after, until time.Time) ([]analysis.Scrape, error) {
 	scrapes, err := a.Samples.Scrapes(ctx, name, after, until)
 	for i := range scrapes {
-		scrapes[i].Samples = a.turn(scrapes[i].Samples)
+		scrapes[i].Samples = championAsCanary(scrapes[i].Samples, a.revision)
 	}
 	return scrapes, err
 }
 
-func (a asCanary) turn(samples []analysis.Sample) []analysis.Sample {
+// championAsCanary keeps the lines of the champion as far as they are of the revision, and gives each an idle champion to stand beside.
+func championAsCanary(samples []analysis.Sample, revision string) []analysis.Sample {
 	var out []analysis.Sample
 	for _, s := range samples {
-		if s.Role != analysis.RoleChampion || s.Revision != "" && s.Revision != a.revision {
+		if s.Role != analysis.RoleChampion || s.Revision != "" && s.Revision != revision {
 			continue
 		}
 		s.WeightPct = 100
