@@ -115,9 +115,9 @@ func (s *server) serveModel(ctx context.Context, name string) error {
 
 // adoptLastPlan puts the plan of the model's newest rollout in force again after a restart: always while that rollout is open or watched, and
 // afterwards where the configuration names no plan.
-func (s *server) adoptLastPlan(ctx context.Context, name string) error {
+func (a *App) adoptLastPlan(ctx context.Context, name string) error {
 	var last *rollout.State
-	err := s.store.View(ctx, func(tx *store.Tx) error {
+	err := a.store.View(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Rollouts(ctx, store.RolloutFilter{Model: name, Limit: 1})
 		if err == nil && len(rows) > 0 {
 			last = &rows[0].State
@@ -128,10 +128,10 @@ func (s *server) adoptLastPlan(ctx context.Context, name string) error {
 		return err
 	}
 	over := last.Phase.Ended() && last.WatchUntil.IsZero()
-	if over && s.cfg.PlanPath(name) != "" {
+	if over && a.cfg.PlanPath(name) != "" {
 		return nil
 	}
-	return s.models.adopt(last.Plan)
+	return a.models.adopt(last.Plan)
 }
 
 // followEvery is how often the registry is asked: within a second when it is Serin's own.

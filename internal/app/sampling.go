@@ -133,9 +133,12 @@ func (a *App) weight(ctx context.Context, name string) func() float64 {
 	}
 }
 
-// StartSampling samples a model in this process while a command runs. stop ends it and waits.
+// StartSampling samples a model in this process while a command runs, by the plan of its newest rollout. stop ends it and waits.
 func (a *App) StartSampling(ctx context.Context, name string) (stop func(), err error) {
-	if _, err := a.models.get(name); err != nil {
+	if _, err := a.models.claim(name); err != nil {
+		return nil, err
+	}
+	if err := a.adoptLastPlan(ctx, name); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -55,7 +55,7 @@ func (o *getOptions) run(ctx context.Context) error {
 		if !o.watch {
 			return o.print(r, renderRollout(r, time.Now()))
 		}
-		if s.app != nil && !r.Phase.Ended() {
+		if s.app != nil && !r.Phase.Ended() && r.Phase != rollout.Held {
 			return fmt.Errorf("watch rollout %s: no server runs, so nothing will change: start one with serin serve --data %s", r.ID, s.cfg.Data)
 		}
 		w := &watcher{getOptions: o, client: s.client, tty: isTerminal(o.Stdout)}

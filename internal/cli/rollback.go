@@ -76,9 +76,11 @@ func (o *rollbackOptions) run(ctx context.Context) error {
 	}
 	t, err := o.target(ctx, cfg, file)
 	if err == nil && t.name == "" || errors.Is(err, errWhich) {
-		if cfg.Model, err = o.askModel(ctx, cfg); err != nil {
-			return err
+		name, unknown := o.askModel(ctx, cfg)
+		if unknown != nil {
+			return cmp.Or(err, unknown)
 		}
+		cfg.Model = name
 		t, err = o.target(ctx, cfg, file)
 	}
 	if err != nil {

@@ -179,7 +179,7 @@ var errNoSource = errors.New("without a server this needs something to sample fr
 // perform brings a task about and tells on stderr what is logged meanwhile. Without a server this process samples.
 func (o *taskOptions) perform(ctx context.Context, s *session, r api.Rollout, task string) (api.TaskAnswer, error) {
 	req := api.TaskRequest{Once: o.once, Reason: o.reason}
-	if o.maxHold > 0 {
+	if o.maxHold > 0 && !o.once { // one look has a limit of its own
 		req.MaxHold = o.maxHold.String()
 	}
 	if s.app != nil && s.app.HasSource() {
