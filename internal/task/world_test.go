@@ -41,6 +41,8 @@ type world struct {
 	blocked map[string]string
 	report  compare.Report
 	told    map[string]int
+	// slots is how many slots the backend has, two with `urls`.
+	slots int
 	// gateways gives what each gateway says; one that follows the file when nil.
 	gateways func(generation int64) []GatewayView
 	identity error
@@ -282,7 +284,7 @@ func (w resolver) Resolve(_ context.Context, name, ref string) (pin model.Pin, e
 	err = w.call("resolve", func() error {
 		for _, version := range slices.Sorted(maps.Keys(w.stages)) {
 			if w.stages[version] == ref || version == ref {
-				pin = model.Pin{Version: version, Digest: "sha256:" + strings.Repeat(version, 32)}
+				pin = model.Pin{Version: version, Digest: "sha256:" + strings.Repeat(version, 32), Slot: w.slots}
 				return nil
 			}
 		}
