@@ -122,7 +122,7 @@ func (t *Table) readText(s *scanner) {
 }
 
 // parseNumber reads a decimal number as float64, spaces around it allowed. Empty and NaN are missing values; a number beyond
-// float64 is infinite, which whoever scores it refuses by row and column. Hexadecimal is not a number here.
+// float64 is infinite, which whoever scores it refuses by row and column. Hexadecimal and 1_000, which Go would read, are not numbers here.
 func parseNumber(text []byte) (float64, bool) {
 	for len(text) > 0 && (text[0] == ' ' || text[0] == '\t') {
 		text = text[1:]
@@ -134,7 +134,7 @@ func parseNumber(text []byte) (float64, bool) {
 		return math.NaN(), true
 	}
 	for _, b := range text {
-		if b == 'x' || b == 'X' || b == 'p' || b == 'P' {
+		if b == 'x' || b == 'X' || b == 'p' || b == 'P' || b == '_' {
 			return math.NaN(), false
 		}
 	}

@@ -248,6 +248,9 @@ func FuzzParquet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		table, err := readParquet(context.Background(), source{path: "f", data: data, limits: limits})
 		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\r") {
+				t.Fatalf("an error of two lines: %q", err)
+			}
 			return
 		}
 		for _, c := range table.columns {

@@ -44,6 +44,8 @@ func (s *scanner) skipBlankLines() {
 			s.pos++
 		case s.data[s.pos] == '\r' && s.pos+1 < len(s.data) && s.data[s.pos+1] == '\n':
 			s.pos += 2
+		case s.data[s.pos] == '\r' && s.pos+1 == len(s.data): // a last line that is blank but for half of its CRLF
+			s.pos++
 		default:
 			return
 		}

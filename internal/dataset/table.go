@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Table is a file's rows, kept as columns. It is immutable and safe for concurrent use.
@@ -83,6 +84,9 @@ func (t *Table) Duplicates(names ...string) (int, error) {
 			if t.columns[i].refusal == "" {
 				names = append(names, t.columns[i].name)
 			}
+		}
+		if len(names) == 0 {
+			return 0, fmt.Errorf("%s: no column can be read, so rows cannot be compared: write its columns as numbers or text", t.path)
 		}
 	}
 	columns := make([]*column, len(names))
@@ -191,8 +195,8 @@ func (c *column) truth(row int) (truth, ok bool) {
 	case strings.EqualFold(text, "false"):
 		return false, true
 	}
-	x, err := strconv.ParseFloat(text, 64)
-	return x == 1, err == nil && (x == 0 || x == 1)
+	x, ok := parseNumber([]byte(text))
+	return x == 1, ok && (x == 0 || x == 1)
 }
 
 func (c *column) show(row int) string {
@@ -211,17 +215,34 @@ func listNames(names []string) string {
 	if len(names) == 0 {
 		return "no columns"
 	}
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	shown := make([]string, min(len(names), most))
+	for i := range shown {
+		shown[i] = showName(names[i])
 	}
-	return strings.Join(names, ", ")
+	list := strings.Join(shown, ", ")
+	if len(names) > most {
+		list += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return list
 }
 
-// clip keeps an error on one short line whatever the file holds.
+// showName quotes a name that would tear a line or a list of names apart.
+func showName(name string) string {
+	if quoted := strconv.Quote(name); quoted != `"`+name+`"` || name == "" || strings.Contains(name, ", ") {
+		return clip(quoted)
+	}
+	return clip(name)
+}
+
+// clip keeps an error on one short line whatever the file holds; it does not cut a character in two.
 func clip(s string) string {
 	const most = 40
-	if len(s) > most {
-		return s[:most] + "..."
+	if len(s) <= most {
+		return s
 	}
-	return s
+	cut := most
+	for cut > most-utf8.UTFMax && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + "..."
 }
