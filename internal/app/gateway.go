@@ -45,12 +45,14 @@ func (a *App) gatewayAlone(ctx context.Context, g *gateway.Gateway, ready func(R
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	var keepers []*keeper
 	for _, entry := range a.cfg.Models {
 		m, err := a.models.claim(entry.Name)
 		if err != nil {
 			return err
 		}
 		k := newKeeper(a, g, m)
+		keepers = append(keepers, k)
 		wg.Go(func() { k.run(ctx) })
 	}
 	ln, err := net.Listen("tcp", a.cfg.Gateway.Listen)
@@ -61,6 +63,7 @@ func (a *App) gatewayAlone(ctx context.Context, g *gateway.Gateway, ready func(R
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
+	awaitFirst(ctx, keepers)
 	ready(Ready{Gateway: "http://" + ln.Addr().String()})
 	return front.Serve(ctx, ln)
 }

@@ -678,3 +678,22 @@ func (s *site) modelEvents() []string {
 	}
 	return names
 }
+
+// gauge reads one number of the model from a gateway's page; -1 when it is not there.
+func (s *site) gauge(gateway, name string) float64 {
+	s.t.Helper()
+	scraper, err := sampler.NewScraper(sampler.ScraperOptions{URL: gateway})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	series, err := scraper.Series(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, one := range series {
+		if one.Name == name && one.Labels["model"] == fraud {
+			return one.Value
+		}
+	}
+	return -1
+}

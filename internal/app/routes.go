@@ -37,6 +37,9 @@ type keeper struct {
 	// every is how often the registry is asked for versions that no document pins.
 	every time.Duration
 
+	// looked is closed when the first look at the file has come to something.
+	looked chan struct{}
+
 	mu         sync.Mutex
 	generation int64              // of the route in service; guarded by mu
 	serving    bool               // guarded by mu
@@ -61,7 +64,25 @@ type held struct {
 func newKeeper(a *App, g *gateway.Gateway, m *served) *keeper {
 	return &keeper{
 		gateway: g, client: a.client, opener: a.opener, log: a.log.With("model", m.Name), model: m, models: a.models, memory: a.memory, every: a.followEvery(),
-		backends: map[model.Pin]*held{},
+		backends: map[model.Pin]*held{}, looked: make(chan struct{}),
+	}
+}
+
+// firstLooks bounds how long a gateway that starts waits for its models before it takes requests.
+const firstLooks = 5 * time.Second
+
+// awaitFirst waits until each keeper has a route or knows that it has none yet, so that a gateway that comes back refuses nobody.
+func awaitFirst(ctx context.Context, keepers []*keeper) {
+	limit := time.NewTimer(firstLooks)
+	defer limit.Stop()
+	for _, k := range keepers {
+		select {
+		case <-k.looked:
+		case <-limit.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -93,8 +114,11 @@ func (k *keeper) run(ctx context.Context) {
 	})
 	defer k.closeUnused()
 	defer watching.Wait()
+	first := sync.OnceFunc(func() { close(k.looked) })
+	defer first()
 	for ctx.Err() == nil {
 		again := time.NewTimer(k.update(ctx, doc, docs))
+		first()
 		select {
 		case <-ctx.Done():
 		case doc = <-docs:

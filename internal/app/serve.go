@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -47,12 +49,15 @@ func (a *App) Serve(ctx context.Context, ready func(Ready)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer s.end()
 	defer cancel(nil)
-	if err := s.listen(ctx, cancel); err != nil {
+	serveGateway, err := s.listen(ctx, cancel)
+	if err != nil {
 		return err
 	}
 	if err := s.discover(ctx); err != nil {
-		return err
+		return errors.Join(err, serveGateway.Close())
 	}
+	awaitFirst(ctx, slices.Collect(maps.Values(s.keepers)))
+	s.goes(ctx, cancel, "gateway", serveGateway.serve)
 	s.goes(ctx, cancel, "engine", a.engine.Run)
 	s.goes(ctx, cancel, "notices", func(ctx context.Context) error { a.notices.run(ctx); return nil })
 	s.goes(ctx, cancel, "discovery", s.keepDiscovering)
@@ -84,18 +89,27 @@ func (s *server) goes(ctx context.Context, cancel context.CancelCauseFunc, name 
 	})
 }
 
-func (s *server) listen(ctx context.Context, cancel context.CancelCauseFunc) error {
+// front is the gateway's listener, which takes connections already, and what will answer them.
+type front struct {
+	net.Listener
+	server *gateway.Server
+}
+
+func (f front) serve(ctx context.Context) error { return f.server.Serve(ctx, f.Listener) }
+
+// listen takes both addresses and serves the API.
+func (s *server) listen(ctx context.Context, cancel context.CancelCauseFunc) (front, error) {
 	apiListener, err := net.Listen("tcp", s.cfg.Server.Listen)
 	if err != nil {
-		return fmt.Errorf("listen for the API: %w: choose another address with --listen", err)
+		return front{}, fmt.Errorf("listen for the API: %w: choose another address with --listen", err)
 	}
 	gatewayListener, err := net.Listen("tcp", s.cfg.Gateway.Listen)
 	if err != nil {
-		return errors.Join(fmt.Errorf("listen for the gateway: %w: choose another address with --gateway-listen", err), apiListener.Close())
+		return front{}, errors.Join(fmt.Errorf("listen for the gateway: %w: choose another address with --gateway-listen", err), apiListener.Close())
 	}
-	front, err := gateway.NewServer(gateway.ServerOptions{Gateway: s.gateway, Logger: s.log, DrainNotice: s.drain})
+	server, err := gateway.NewServer(gateway.ServerOptions{Gateway: s.gateway, Logger: s.log, DrainNotice: s.drain})
 	if err != nil {
-		return errors.Join(err, apiListener.Close(), gatewayListener.Close())
+		return front{}, errors.Join(err, apiListener.Close(), gatewayListener.Close())
 	}
 	s.router.peers = others(s.router.peers, gatewayListener.Addr())
 	s.addr = Ready{API: "http://" + apiListener.Addr().String(), Gateway: "http://" + gatewayListener.Addr().String()}
@@ -103,8 +117,7 @@ func (s *server) listen(ctx context.Context, cancel context.CancelCauseFunc) err
 		s.notices.baseURL = s.addr.API // the port may have been the system's choice
 	}
 	s.goes(ctx, cancel, "API", func(ctx context.Context) error { return serveHTTP(ctx, apiListener, s.Handler()) })
-	s.goes(ctx, cancel, "gateway", func(ctx context.Context) error { return front.Serve(ctx, gatewayListener) })
-	return nil
+	return front{gatewayListener, server}, nil
 }
 
 // How long a server that ends waits for requests in flight, and then for those that were told to end.
