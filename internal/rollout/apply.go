@@ -136,8 +136,10 @@ func (c *change) finish(node Node, r Result) error {
 func (c *change) succeed(node Node, r Result) error {
 	switch node.Kind {
 	case KindAdmit:
+		c.release()
 		return c.admitted(r)
 	case KindCompare:
+		c.release()
 		return c.compared(r)
 	case KindDecide:
 		c.decided(node)

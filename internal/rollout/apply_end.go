@@ -105,6 +105,9 @@ func (c *change) goBack(e Ending) {
 	c.Task, c.Reason = TaskRollback, "rolling back: "+e.Reason
 	c.Hold, c.Pause, c.Granted = nil, nil, ""
 	c.RetryAt, c.Failures = time.Time{}, 0
+	if c.Stage != nil {
+		c.Stage.Return, c.Stage.ReturnAt = "", time.Time{} // no parked task comes back
+	}
 	c.event(Event{Name: "RollbackStarted", Actor: e.Actor, Reason: e.Reason})
 }
 
@@ -195,6 +198,21 @@ func (c *change) watched(r Result) {
 		return
 	}
 	c.event(Event{Name: "WatchFailed", Notify: NotifyWatch, Reason: reason, OpenUndo: c.Plan.Watch.OnFail == WatchUndo})
+}
+
+// unwatched is an attempt of the watch that failed. What was seen before counts; when the time is over without a verdict, that is said.
+func (c *change) unwatched(r Result) {
+	switch {
+	case c.Stage != nil && c.Stage.Verdict == OnUnhealthy:
+		c.watched(r)
+	case !c.now.Before(c.WatchUntil):
+		c.WatchUntil = time.Time{}
+		c.outcome(TaskWatch, "failed", r.Reason)
+		c.event(Event{Name: "WatchEnded", Reason: "ended without a verdict: " + r.Reason})
+	default:
+		return
+	}
+	c.RetryAt, c.Failures = time.Time{}, 0
 }
 
 func (c *change) undone(r Result) {

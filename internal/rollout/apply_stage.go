@@ -194,7 +194,7 @@ func (c *change) tryAgain(node Node, r Result) {
 	case KindMonitor:
 		c.blind(node, r)
 	case KindWatch:
-		c.Reason = fmt.Sprintf("%s: %s", node.ID, r.Reason)
+		c.unwatched(r)
 	case KindRollback, KindUndo, KindSettle:
 		c.insist(node, r)
 	case KindAdmit, KindCompare, KindDecide, KindDeploy, KindPromote, KindKeep:

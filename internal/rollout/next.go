@@ -38,6 +38,9 @@ func (s State) afterEnd(now time.Time) Action {
 		}
 	}
 	if node, ok := Find(graph, TaskWatch); ok && !s.WatchUntil.IsZero() {
+		if s.RetryAt.After(now) {
+			return Action{Wait: s.RetryAt}
+		}
 		return Action{Do: &node}
 	}
 	return Action{Done: true}

@@ -179,6 +179,9 @@ func (c *change) grant(sig Signal) error {
 		return c.illegal(sig, "its plan has no task %q", sig.Task)
 	}
 	from, to := position(c.State, c.Task), position(c.State, sig.Task)
+	if from < 0 {
+		return c.illegal(sig, "it is at %q, which this release does not know", c.Task)
+	}
 	if to < from {
 		return c.illegal(sig, "%s has passed, it is at %s", sig.Task, c.Task)
 	}
