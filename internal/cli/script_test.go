@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -38,6 +41,7 @@ func TestScripts(t *testing.T) {
 		Dir: scripts, RequireUniqueNames: true, RequireExplicitExec: true, Setup: setup,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "fails": fails, "ready": waitReady, "signal": sendSignal, "traffic": playTraffic, "prometheus": startPrometheus, "within": within, "eventually": eventually,
+			"freeport": freePort, "answers": answers,
 		},
 	})
 }
@@ -157,6 +161,52 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		<-time.After(50 * time.Millisecond)
 	}
+}
+
+// freePort implements freeport VARIABLE: an address on which nobody listens now.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: freeport VARIABLE")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	ts.Setenv(args[0], ln.Addr().String())
+	if err := ln.Close(); err != nil {
+		ts.Fatalf("%v", err)
+	}
+}
+
+// answers URL TEXT: a server answers there, within half a minute, with 200 and this text.
+func answers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: answers URL TEXT")
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		text, err := fetch(args[0])
+		if err == nil && strings.Contains(text, args[1]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s: %q (%v), want %q", args[0], text, err, args[1])
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+}
+
+func fetch(url string) (string, error) {
+	resp, err := http.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status)
+	}
+	return string(body), err
 }
 
 // playTraffic implements traffic URL MODEL: customers ask for predictions until the script ends.
