@@ -186,7 +186,7 @@ func (c *change) grant(sig Signal) error {
 		return c.illegal(sig, "%s has passed, it is at %s", sig.Task, c.Task)
 	}
 	for _, n := range graph[from:to] {
-		if n.Kind == KindDecide || n.ID == TaskAdmit || n.Kind == KindMonitor && c.Tasks[n.ID].Verdict == OnHealthy {
+		if n.Kind == KindDecide || n.ID == TaskAdmit || n.Kind == KindCompare && c.Plan.Gate.Off || n.Kind == KindMonitor && c.Tasks[n.ID].Verdict == OnHealthy {
 			continue
 		}
 		return c.illegal(sig, "%s comes first, and it has not passed", n.ID)
