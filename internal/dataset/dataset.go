@@ -20,6 +20,8 @@ type Limits struct {
 	Cells int64
 	// Page is the largest uncompressed page of a Parquet file in bytes, 64 MiB by default. Writers make pages of about 1 MiB.
 	Page int64
+	// Text is the most text that the columns of a Parquet file may hold together in bytes, 1 GiB by default. A CSV file has no more than its size.
+	Text int64
 }
 
 func (l Limits) withDefaults() Limits {
@@ -34,6 +36,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Page <= 0 {
 		l.Page = 64 << 20
+	}
+	if l.Text <= 0 {
+		l.Text = 1 << 30
 	}
 	return l
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 
@@ -12,6 +13,10 @@ import (
 )
 
 const maxFooter = 16 << 20
+
+// errDelta refuses a column: each of its values may repeat a part of the one before, so a page of megabytes can unpack to terabytes, and nothing in
+// its header says how many.
+var errDelta = errors.New("a DELTA_BYTE_ARRAY column is not in this version: write it with a dictionary or as PLAIN")
 
 // checkFooter holds the footer's claimed length and all lengths inside it against the file, before the library sees them.
 func checkFooter(data []byte) error {
@@ -30,6 +35,7 @@ func checkFooter(data []byte) error {
 // pageHeader is what a page claims about itself.
 type pageHeader struct {
 	kind                     format.PageType
+	encoding                 format.Encoding
 	uncompressed, compressed int64
 	// values is the claimed number of values, nulls included; levels the bytes before the compressed part of a version 2 page.
 	values, levels int64
@@ -55,8 +61,11 @@ func parsePageHeader(data []byte) (pageHeader, error) {
 		switch id {
 		case 5, 7: // data page, dictionary page
 			return func(field int, v int64) {
-				if field == 1 {
+				switch field {
+				case 1:
 					h.values = v
+				case 2:
+					h.encoding = format.Encoding(v)
 				}
 			}
 		case 8:
@@ -75,6 +84,8 @@ func (h *pageHeader) visitV2(field int, v int64) {
 	switch field {
 	case 1:
 		h.values = v
+	case 4:
+		h.encoding = format.Encoding(v)
 	case 5, 6: // lengths of the definition and repetition levels; int32 in the format
 		if v < 0 || v > 1<<31 {
 			v = 1 << 40
@@ -133,6 +144,8 @@ func (h *pageHeader) check(body []byte, limits Limits) error {
 		return fmt.Errorf("%w: a page with %d values", errThrift, h.values)
 	case h.levels < 0 || h.levels > min(h.compressed, h.uncompressed):
 		return fmt.Errorf("%w: levels of %d bytes in a page of %d", errThrift, h.levels, h.compressed)
+	case h.encoding == format.DeltaByteArray:
+		return errDelta
 	}
 	return nil
 }

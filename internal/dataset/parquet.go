@@ -33,7 +33,7 @@ func readParquet(ctx context.Context, src source) (t *Table, err error) {
 		return nil, fmt.Errorf("%s: %w", src.path, err)
 	}
 	for _, column := range file.Root().Columns() {
-		if err := t.readParquetColumn(ctx, src, file, column); err != nil {
+		if err := t.readParquetColumn(ctx, &src, file, column); err != nil {
 			return nil, fmt.Errorf("%s: column %q: %w", src.path, column.Name(), err)
 		}
 	}
@@ -97,12 +97,13 @@ func refusal(c *parquet.Column) string {
 }
 
 // readParquetColumn appends the values of all row groups. Values are appended as they are read, never reserved by the claimed count.
-func (t *Table) readParquetColumn(ctx context.Context, src source, file *parquet.File, leaf *parquet.Column) error {
+// What a column holds of text is taken off the limit that src has for the file.
+func (t *Table) readParquetColumn(ctx context.Context, src *source, file *parquet.File, leaf *parquet.Column) error {
 	c := &t.columns[t.index(leaf.Name())]
 	if c.refusal != "" {
 		return nil
 	}
-	into := values{column: c, text: leaf.Type().Kind() == parquet.ByteArray, unsigned: unsigned(leaf)}
+	into := values{column: c, text: leaf.Type().Kind() == parquet.ByteArray, unsigned: unsigned(leaf), left: &src.limits.Text}
 	for g, group := range file.RowGroups() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -115,7 +116,10 @@ func (t *Table) readParquetColumn(ctx context.Context, src source, file *parquet
 		if meta.NumValues != metadata.NumRows {
 			return fmt.Errorf("%w: %d values in a row group of %d rows", errThrift, meta.NumValues, metadata.NumRows)
 		}
-		if err := checkChunk(src.data, meta, src.limits); err != nil {
+		if err := checkChunk(src.data, meta, src.limits); errors.Is(err, errDelta) {
+			c.refusal = errDelta.Error()
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if err := into.readChunk(group.ColumnChunks()[leaf.Index()], meta.NumValues); err != nil {
@@ -149,6 +153,8 @@ type values struct {
 	text, unsigned bool
 	strings        []string
 	numbers        []float64
+	// left is the text that the file may still hold, in bytes.
+	left *int64
 }
 
 func (v *values) readChunk(chunk parquet.ColumnChunk, want int64) error {
@@ -183,7 +189,9 @@ func (v *values) readPage(page parquet.Page, buf []parquet.Value) (int64, error)
 	for {
 		n, err := reader.ReadValues(buf)
 		for _, x := range buf[:n] {
-			v.add(x)
+			if err := v.add(x); err != nil {
+				return total, err
+			}
 		}
 		total += int64(n)
 		if errors.Is(err, io.EOF) {
@@ -198,16 +206,21 @@ func (v *values) readPage(page parquet.Page, buf []parquet.Value) (int64, error)
 	}
 }
 
-func (v *values) add(x parquet.Value) {
-	if v.text {
-		s := ""
-		if !x.IsNull() {
-			s = string(x.ByteArray())
-		}
-		v.strings = append(v.strings, s)
-		return
+// add appends one value. Text is held against the limit before it is copied: a dictionary lets a few bytes stand for any length.
+func (v *values) add(x parquet.Value) error {
+	if !v.text {
+		v.numbers = append(v.numbers, v.number(x))
+		return nil
 	}
-	v.numbers = append(v.numbers, v.number(x))
+	s := ""
+	if !x.IsNull() {
+		if *v.left -= int64(len(x.ByteArray())); *v.left < 0 {
+			return errors.New("more text than the limit: leave the column out, or judge on a sample of the rows")
+		}
+		s = string(x.ByteArray())
+	}
+	v.strings = append(v.strings, s)
+	return nil
 }
 
 func (v *values) number(x parquet.Value) float64 {
