@@ -5,6 +5,7 @@ package rollout
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -181,8 +182,8 @@ func (p Plan) Validate() error {
 	if p.Model == "" {
 		return errors.New("plan without a model: set metadata.name to the registered model's name")
 	}
-	if p.Hold.Max <= 0 {
-		return errors.New("hold.max must be longer than 0")
+	if err := p.validateChoices(); err != nil {
+		return err
 	}
 	if !p.Gate.Off && (p.Gate.Data == "" || p.Gate.Label == "") {
 		return errors.New("offlineGate needs data and label; to go without it, write offlineGate: {off: true, reason: WHY}")
@@ -190,16 +191,39 @@ func (p Plan) Validate() error {
 	return validateSteps(p.Steps)
 }
 
+// validateChoices refuses words that the state machine has no branch for: a hold that ends in nothing would never end.
+func (p Plan) validateChoices() error {
+	switch {
+	case p.Hold.Max <= 0:
+		return errors.New("hold.max must be longer than 0")
+	case p.Hold.Then != HoldRollback && p.Hold.Then != HoldKeep:
+		return fmt.Errorf("hold.then %q: know rollback and keep", p.Hold.Then)
+	case p.Watch.Duration < 0:
+		return fmt.Errorf("watch.duration %s: 0 or longer", p.Watch.Duration)
+	case p.Watch.Duration > 0 && p.Watch.OnFail != WatchUndo && p.Watch.OnFail != WatchNotify:
+		return fmt.Errorf("watch.onFail %q: know undo and notify", p.Watch.OnFail)
+	case p.Promotion != PromoteStages && p.Promotion != PromoteAliases && p.Promotion != PromoteBoth:
+		return fmt.Errorf("promotion %q: know stages, aliases and both", p.Promotion)
+	}
+	return nil
+}
+
 func validateSteps(steps []Step) error {
 	last, baked := 0.0, true
 	for i, step := range steps {
 		switch {
+		case step.Kind != StepPause && step.Kind != StepSetWeight:
+			return fmt.Errorf("steps[%d] is a %q: know setWeight and pause", i, step.Kind)
 		case step.Kind == StepPause && i == 0:
 			return fmt.Errorf("steps[0] is a pause: the first step must be a setWeight")
 		case step.Kind == StepPause && last >= 100:
 			return fmt.Errorf("steps[%d] pauses after setWeight 100: the promotion is the last step; strategy.canary.watch looks on after it", i)
+		case step.Kind == StepPause && step.Duration < 0:
+			return fmt.Errorf("steps[%d] pauses for %s: 0 waits for a person, a longer time bakes", i, step.Duration)
 		case step.Kind == StepPause:
 			baked = true
+		case math.IsNaN(step.Weight):
+			return fmt.Errorf("steps[%d]: weight NaN is no number", i)
 		case step.Weight <= last:
 			return fmt.Errorf("steps[%d]: weight %g does not grow (the step before has %g)", i, step.Weight, last)
 		case step.Weight > 100:

@@ -190,7 +190,7 @@ type Task struct {
 	Node Node `json:"-"`
 }
 
-// Key is the idempotency key of the task's effects: rollout/task/attempt.
+// Key is the idempotency key of the task's effects: rollout/task, the same for every attempt, so that an attempt finds what the one before it did.
 func (t Task) Key() string { return t.Rollout + "/" + t.ID }
 
 // Status is how a run of a task ended.
