@@ -30,10 +30,12 @@ type keeper struct {
 	gateway *gateway.Gateway
 	client  *mlflow.Client
 	opener  func(scorer.Registry) *scorer.Opener
-	log     *slog.Logger
-	model   *served
-	models  *catalog
-	memory  *memory
+	// open gives what answers for a pinned version.
+	open   func(context.Context, model.Pin) (gateway.Backend, error)
+	log    *slog.Logger
+	model  *served
+	models *catalog
+	memory *memory
 	// every is how often the registry is asked for versions that no document pins.
 	every time.Duration
 
@@ -62,10 +64,12 @@ type held struct {
 }
 
 func newKeeper(a *App, g *gateway.Gateway, m *served) *keeper {
-	return &keeper{
+	k := &keeper{
 		gateway: g, client: a.client, opener: a.opener, log: a.log.With("model", m.Name), model: m, models: a.models, memory: a.memory, every: a.followEvery(),
 		backends: map[model.Pin]*held{}, looked: make(chan struct{}),
 	}
+	k.open = k.openBackend
+	return k
 }
 
 // firstLooks bounds how long a gateway that starts waits for its models before it takes requests.

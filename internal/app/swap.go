@@ -110,7 +110,7 @@ func (k *keeper) named(t traffic.Table) map[model.Pin]bool {
 	return keys
 }
 
-// backend gives what answers for a pinned version: a model in this process, or the model server of its slot.
+// backend gives what answers for a pinned version, opened once.
 func (k *keeper) backend(ctx context.Context, pin model.Pin) (gateway.Backend, error) {
 	if b, ok := k.backends[k.key(pin)]; ok {
 		return b.Backend, nil
@@ -123,7 +123,8 @@ func (k *keeper) backend(ctx context.Context, pin model.Pin) (gateway.Backend, e
 	return b, nil
 }
 
-func (k *keeper) open(ctx context.Context, pin model.Pin) (gateway.Backend, error) {
+// openBackend opens a model in this process, or the model server of the pin's slot.
+func (k *keeper) openBackend(ctx context.Context, pin model.Pin) (gateway.Backend, error) {
 	if k.model.slots != nil {
 		return openSlot(k.model.Model, pin.Slot)
 	}
