@@ -30,21 +30,31 @@ type action struct {
 // actions are the words that a person may say to a rollout. resume and promote are told apart on purpose: one takes a pause back, the other goes on.
 func actions() []action {
 	return []action{
-		{"promote", "promoted", "Skip the rest of a step, once the evidence allows it",
+		{
+			"promote", "promoted", "Skip the rest of a step, once the evidence allows it",
 			"Go on to the next weight as if the bake were over: the judge still needs its evidence.\n--override-analysis goes on without the evidence; that stands in the history.",
-			"  serin promote fraud --reason \"quiet night\""},
-		{"pause", "paused", "Stop going forward; sampling, judging and rollback go on",
+			"  serin promote fraud --reason \"quiet night\"",
+		},
+		{
+			"pause", "paused", "Stop going forward; sampling, judging and rollback go on",
 			"Keep a rollout from going forward until somebody resumes it. The canary keeps its share, is judged\nand is rolled back as before.",
-			"  serin pause fraud --reason \"incident in the data center\""},
-		{"resume", "resumed", "Take a pause back",
+			"  serin pause fraud --reason \"incident in the data center\"",
+		},
+		{
+			"resume", "resumed", "Take a pause back",
 			"Let a paused rollout go forward again. A plan's own pause without a duration is ended by promote.",
-			"  serin resume fraud --reason \"incident is over\""},
-		{"abort", "aborted", "End a rollout now and give the champion everything",
+			"  serin resume fraud --reason \"incident is over\"",
+		},
+		{
+			"abort", "aborted", "End a rollout now and give the champion everything",
 			"End a rollout: quietly when nobody has met the canary yet, with a rollback otherwise.",
-			"  serin abort fraud --reason \"wrong model\""},
-		{"retry", "tried again", "Try a held or ended rollout again",
+			"  serin abort fraud --reason \"wrong model\"",
+		},
+		{
+			"retry", "tried again", "Try a held or ended rollout again",
 			"A held rollout gets a new attempt: a new gate, a new bake, or the failed task at once. An ended one is\nstarted again under its plan, as a new rollout with a new gate.",
-			"  serin retry fraud --reason \"data are complete now\""},
+			"  serin retry fraud --reason \"data are complete now\"",
+		},
 	}
 }
 

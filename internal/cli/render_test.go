@@ -18,12 +18,10 @@ import (
 
 var began = time.Date(2025, 1, 20, 10, 0, 0, 0, time.UTC)
 
-func ended(t time.Time) *time.Time { return &t }
-
 // baking is a rollout in the middle of its first bake.
 func baking() api.Rollout {
 	attempt := func(n int, from, to time.Duration) []api.Attempt {
-		return []api.Attempt{{Attempt: n, Status: "done", StartedAt: began.Add(from), EndedAt: ended(began.Add(to))}}
+		return []api.Attempt{{Attempt: n, Status: "done", StartedAt: began.Add(from), EndedAt: new(began.Add(to))}}
 	}
 	return api.Rollout{
 		ID: "01JHZ", Model: "fraud_detection_xgboost", Kind: rollout.KindOfRollout, Driver: rollout.DriverLocal, Phase: rollout.Progressing,
@@ -69,7 +67,7 @@ func undone() api.Rollout {
 	until := began.Add(30 * time.Minute)
 	return api.Rollout{
 		ID: "01JJ0", Model: "fraud", Kind: rollout.KindOfUndo, Of: "01JHZ", Phase: rollout.Succeeded, Reason: "version 41 has 100 % again",
-		Champion: model.Pin{Version: "41"}, Owed: []string{"settle_registry"}, StartedAt: began, EndedAt: ended(began.Add(26 * time.Hour)), WatchUntil: &until,
+		Champion: model.Pin{Version: "41"}, Owed: []string{"settle_registry"}, StartedAt: began, EndedAt: new(began.Add(26 * time.Hour)), WatchUntil: &until,
 		Hold: &rollout.Hold{Since: began, Reason: "kept"},
 	}
 }
