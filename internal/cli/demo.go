@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -33,12 +35,14 @@ Exit code 0 only if every story ended as it must.`,
 	return cmd
 }
 
-func (r *root) demo(cmd *cobra.Command, keep bool) (err error) { //nolint:revive // flag-parameter: the one option of the command
+func (r *root) demo(cmd *cobra.Command, keep bool) error { //nolint:revive // flag-parameter: the one option of the command
 	dir, err := os.MkdirTemp("", "serin-demo-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// A terminal that closes, or a reader that has seen enough, ends the demo as Ctrl-C does: no server may be left behind.
+	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
 	format := stories.Text
 	if r.json() {
 		format = stories.JSON
@@ -47,12 +51,14 @@ func (r *root) demo(cmd *cobra.Command, keep bool) (err error) { //nolint:revive
 	if keep {
 		until = make(chan struct{})
 	}
-	summary, err := stories.Run(cmd.Context(), stories.Options{Dir: dir, Actor: actor(), Teller: stories.NewTeller(r.Stdout, format)}, until)
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
+	summary, err := stories.Run(ctx, stories.Options{Dir: dir, Actor: actor(), Teller: stories.NewTeller(r.Stdout, format)}, until)
+	switch {
+	case errors.Is(err, stories.ErrInterrupted):
+		return errors.Join(fmt.Errorf("demo: %w", err), os.RemoveAll(dir))
+	case err != nil:
+		return fmt.Errorf("demo: %w; its files are kept in %s", err, dir)
+	case !summary.OK:
+		return fmt.Errorf("demo: a story did not end as it must, see the table; its files are kept in %s", dir)
 	}
-	if !summary.OK {
-		return errors.New("demo: a story did not end as it must, see the table")
-	}
-	return nil
+	return os.RemoveAll(dir)
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -226,6 +227,20 @@ func (p *Player) Snapshot() Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Snapshot{Total: p.total.seen(), Window: p.window.seen()}
+}
+
+// OnCanary lists the customers whose last prediction came from the canary, in the order of their names.
+func (p *Player) OnCanary() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var customers []string
+	for customer, side := range p.total.sides {
+		if side == roleCanary {
+			customers = append(customers, customer)
+		}
+	}
+	slices.Sort(customers)
+	return customers
 }
 
 // envelope is the JSON of dataframe_split around the values of one row.

@@ -8,40 +8,44 @@ import (
 	"time"
 
 	"serin/internal/api"
-	"serin/internal/demo"
 	"serin/internal/demo/faulty"
 	"serin/internal/rollout"
 )
 
-// Run tells all stories and says how they ended. With a channel that is not closed yet it keeps everything running until that is, or ctx ends.
+// notTold is the outcome of the stories after one that could not be told to its end.
+const notTold = "not told"
+
+// ErrInterrupted is wrapped when the context ended before the stories did.
+var ErrInterrupted = errors.New("interrupted; everything that was started has been stopped")
+
+// Run tells all stories and says how they ended; the summary is told last, whatever happens. A story that cannot go on is a fault in the summary;
+// the error is about what comes before the first story, or wraps ErrInterrupted. Given a channel it keeps everything running until that is closed
+// or ctx ends. When it returns, nothing runs that it has started.
 func Run(ctx context.Context, o Options, keep <-chan struct{}) (Summary, error) {
 	scope, cancel := context.WithCancel(ctx)
-	o.Teller.title("", "Serin demo: three services on real card payments; times are compressed: bakes by %d (30 min = %s), ticks by %d (15 s = %s)",
-		bakeFactor, 30*time.Minute/bakeFactor, tickFactor, 15*time.Second/tickFactor)
-	w, err := open(scope, o)
-	if w != nil {
-		defer w.wg.Wait()
-		defer cancel()
-		defer w.close()
-	} else {
-		defer cancel()
+	w := &world{Options: o}
+	defer w.wg.Wait()
+	defer cancel()
+	defer w.close()
+	o.Teller.tell(event{Kind: kindTitle, Text: fmt.Sprintf(
+		"Serin demo: customers pay by card, three services look for fraud, new versions are rolled out. The payments are real; times are compressed: bakes by %d (30 min = %s), ticks by %d (15 s = %s).",
+		bakeFactor, 30*time.Minute/bakeFactor, tickFactor, 15*time.Second/tickFactor)})
+	err := w.open(scope)
+	if err == nil {
+		w.say("server and registry at %s, customers' gateway at %s, files in %s", w.api, w.gateway, o.Dir)
 	}
-	if err != nil {
-		return Summary{}, err
+	s := w.tellAll(scope, err)
+	note := ""
+	if keep = w.kept(scope, keep); keep != nil {
+		note = fmt.Sprintf("Everything keeps running until Ctrl-C, with customers' payments for %s. Look: serin list --server %s", cards, w.api)
 	}
-	o.Teller.say("", "server and registry at %s, customers' gateway at %s, files in %s", w.api, w.gateway, o.Dir)
-	var s Summary
-	for _, tell := range []func(context.Context) (Outcome, error){w.better, w.failing, w.slow, w.poor, w.killed} {
-		outcome, err := tell(ctx)
-		if err != nil {
-			return s, err
-		}
-		s.Stories = append(s.Stories, outcome)
-	}
-	s.OK = !slices.ContainsFunc(s.Stories, func(o Outcome) bool { return !o.ok() })
-	o.Teller.summary(s)
-	if keep != nil {
-		o.Teller.say("", "kept running: serin list --server %s; end it with Ctrl-C", w.api)
+	o.Teller.summary(s, note)
+	switch {
+	case ctx.Err() != nil:
+		return s, ErrInterrupted
+	case err != nil:
+		return s, err
+	case keep != nil:
 		select {
 		case <-keep:
 		case <-ctx.Done():
@@ -50,191 +54,128 @@ func Run(ctx context.Context, o Options, keep <-chan struct{}) (Summary, error) 
 	return s, nil
 }
 
-// telling is one rollout that is being told, with the traffic it meets.
-type telling struct {
-	*world
-	out    *Outcome
-	model  string
-	player *demo.Player
-	stop   func()
-	id     string
-	seen   int64 // of the log
-	shares map[float64]bool
-	// before and rescues are the gateway's counters at the beginning of the story.
-	before  map[string]int64
-	rescues int64
-	// canaryFrom is when the canary first had traffic.
-	canaryFrom time.Time
-	// during is called at each look, for what a story does in the middle.
-	during func(context.Context, api.Rollout) error
-}
-
-// better is the story of a challenger that deserves it.
-func (w *world) better(ctx context.Context) (Outcome, error) {
-	return w.tell(ctx, &telling{model: cards, out: &Outcome{Name: "a better challenger", Wanted: string(rollout.Succeeded)}}, "better")
-}
-
-// failing is the story of a challenger whose server answers 7 % of the requests with 500.
-func (w *world) failing(ctx context.Context) (Outcome, error) {
-	if err := w.slots[1].SetFaults(faulty.Faults{FailShare: 0.07}); err != nil {
-		return Outcome{}, err
-	}
-	return w.tell(ctx, &telling{model: service, out: &Outcome{Name: "a challenger that fails on 7 % of requests", Wanted: string(rollout.RolledBack)}}, "better")
-}
-
-// slow is the story of a challenger whose server is slow on a fifth of the requests.
-func (w *world) slow(ctx context.Context) (Outcome, error) {
-	if err := w.slots[1].SetFaults(faulty.Faults{DelayShare: 0.2, Delay: 180 * time.Millisecond}); err != nil {
-		return Outcome{}, err
-	}
-	return w.tell(ctx, &telling{model: service, out: &Outcome{Name: "a challenger that is slow", Wanted: string(rollout.RolledBack)}}, "")
-}
-
-// poor is the story of a challenger that misses half of the frauds: it never meets a customer.
-func (w *world) poor(ctx context.Context) (Outcome, error) {
-	return w.tell(ctx, &telling{model: cards, out: &Outcome{Name: "a challenger with poor recall", Wanted: string(rollout.Rejected)}}, "poor")
-}
-
-// killed is the story of a server that is killed with -9 in the middle of a bake and started again.
-func (w *world) killed(ctx context.Context) (Outcome, error) {
-	t := &telling{model: restart, out: &Outcome{Name: "kill -9 in the middle of a bake", Wanted: string(rollout.Succeeded)}}
-	killed := false
-	t.during = func(ctx context.Context, r api.Rollout) error {
-		if killed || r.Task != "monitor_25_percent" || r.Judgement == nil || r.Judgement.Covered < 5*time.Second {
-			return nil
-		}
-		killed = true
-		covered := r.Judgement.Covered
-		w.server.kill()
-		t.say("kill -9 of the server with %s of the bake covered; the gateway goes on serving", covered)
-		if err := pause(ctx, 3*time.Second); err != nil {
-			return err
-		}
-		if err := w.server.start(ctx); err != nil {
-			return err
-		}
-		now, err := w.client.Get(ctx, t.id)
-		if err != nil {
-			return err
-		}
-		t.say("started again: %s at %s, %s covered", now.Phase, now.Task, now.Covered)
-		if now.Judgement != nil && now.Judgement.Covered > covered+2*time.Second {
-			t.fault("bake time was invented: %s before the kill, %s after it", covered, now.Judgement.Covered)
-		}
+// kept gives the channel to wait for: none when there is nothing to keep. The customers of the first model go on.
+func (w *world) kept(ctx context.Context, keep <-chan struct{}) <-chan struct{} {
+	if keep == nil || w.client == nil || ctx.Err() != nil {
 		return nil
 	}
-	o, err := w.tell(ctx, t, "better")
-	if err == nil && !killed {
-		o.Faults = append(o.Faults, "the server was never killed")
+	if p, _, err := w.play(ctx, cards); err == nil {
+		w.wg.Go(p.Wait)
+	} else {
+		w.say("no customers: %v", err)
 	}
-	return o, err
+	return keep
 }
 
-func (t *telling) say(format string, args ...any) { t.Teller.say(t.out.Name, format, args...) }
-
-func (t *telling) fault(format string, args ...any) {
-	f := fmt.Sprintf(format, args...)
-	t.out.Faults = append(t.out.Faults, f)
-	t.say("NOT AS IT MUST BE: %s", f)
-}
-
-// tell stages the challenger, plays traffic, starts a rollout and follows it to its end.
-func (w *world) tell(ctx context.Context, t *telling, challenger string) (Outcome, error) {
-	t.world, t.shares = w, map[float64]bool{}
-	t.Teller.title(t.out.Name, "── %s (%s)", t.out.Name, t.model)
-	if challenger != "" {
-		version, err := w.stage(ctx, t.model, challenger)
-		if err != nil {
-			return *t.out, err
+// tellAll tells the stories in their order, up to one that cannot go on: none in a world that did not open.
+func (w *world) tellAll(ctx context.Context, opened error) Summary {
+	goOn := opened == nil
+	s := Summary{Stories: []Outcome{}}
+	all := w.stories()
+	for i, st := range all {
+		out := Outcome{Name: st.name, Wanted: string(st.wanted), Outcome: notTold}
+		if goOn {
+			t := &telling{world: w, story: st, out: &out, shares: map[float64]bool{}, narrator: narrator{hide: w.path("creditcard") + "/"}}
+			w.Teller.tell(event{Kind: kindBegin, Story: st.name, Text: fmt.Sprintf("%d of %d, model %s. %s", i+1, len(all), st.model, st.promise)})
+			goOn = t.tell(ctx)
 		}
-		t.say("version %s is in Staging", version)
+		s.Stories = append(s.Stories, out)
 	}
-	var err error
-	if t.before, t.rescues, err = t.counters(ctx); err != nil {
-		return *t.out, fmt.Errorf("%w: %w", errCounts, err)
+	s.OK = !slices.ContainsFunc(s.Stories, func(o Outcome) bool { return !o.ok() })
+	return s
+}
+
+func (w *world) say(format string, args ...any) {
+	w.Teller.tell(event{Who: whoDemo, Text: fmt.Sprintf(format, args...)})
+}
+
+// story is what happens to one challenger, and how it must end.
+type story struct {
+	name, model string
+	// promise says what will happen, before it does.
+	promise string
+	// challenger is the folder of the version that is put into Staging; empty when one is there.
+	challenger string
+	wanted     rollout.Phase
+	// faults are those of the challenger's model server.
+	faults faulty.Faults
+	// during is called at each look at the rollout until it says that it has done what the story is about.
+	during func(context.Context, *telling, api.Rollout) (done bool, err error)
+}
+
+func (w *world) stories() []story {
+	return []story{
+		{
+			name: "a better challenger", model: cards, challenger: "better", wanted: rollout.Succeeded,
+			promise: "It finds more of the frauds than the champion. It must get 5 %, then 25 % of the customers, and then become the champion.",
+		},
+		{
+			name: "a challenger that fails on 7 % of requests", model: service, challenger: "better", wanted: rollout.RolledBack,
+			faults: faulty.Faults{FailShare: 0.07},
+			promise: "Offline it is better, but its server answers 7 % of the requests with 500, where 5 % are allowed. " +
+				"It must be rolled back, and no customer may see a failure: the champion answers for it.",
+		},
+		{
+			name: "a challenger that is slow", model: service, wanted: rollout.RolledBack,
+			faults: faulty.Faults{DelayShare: 0.2, Delay: 180 * time.Millisecond},
+			promise: "The same version, whose server now takes 180 ms longer for a fifth of the requests, where 5 % may be slower than 100 ms. " +
+				"It must be rolled back.",
+		},
+		{
+			name: "a challenger with poor recall", model: cards, challenger: "poor", wanted: rollout.Rejected,
+			promise: "It misses half of the frauds. It must be rejected on labeled data and never meet a customer.",
+		},
+		{
+			name: "kill -9 in the middle of a bake", model: restart, challenger: "better", wanted: rollout.Succeeded, during: killServer,
+			promise: "The server is killed in the middle of the bake at 25 % and started again. Customers must not notice, and the rollout must go on where it was.",
+		},
 	}
-	if t.player, t.stop, err = w.play(ctx, t.model); err != nil {
-		return *t.out, err
+}
+
+// How far the bake is when the server is killed, and how long nobody judges it.
+const (
+	killAt  = 5 * time.Second
+	deadFor = 3 * time.Second
+)
+
+// killServer kills the server in the middle of the second bake and starts it again.
+func killServer(ctx context.Context, t *telling, r api.Rollout) (bool, error) {
+	if r.Task != "monitor_25_percent" || r.Judgement == nil || r.Judgement.BakeDone || r.Judgement.Covered < killAt {
+		return false, nil
 	}
-	defer t.stop()
-	before := t.player.Snapshot()
-	started, err := w.client.Start(ctx, api.StartRequest{Model: t.model, Reason: "demo: " + t.out.Name})
+	before, seen, at := r.Judgement.Covered, t.player.Snapshot().Total, time.Now()
+	t.server.kill()
+	t.note(kindVerdict, whoServer, "kill -9, with %s of the bake covered; the gateway goes on serving", before)
+	if err := pause(ctx, deadFor); err != nil {
+		return false, err
+	}
+	answers := t.player.Snapshot().Total.Answered - seen.Answered
+	if answers == 0 {
+		t.fault("no customer got an answer while the server was dead")
+	}
+	if err := t.server.start(ctx); err != nil {
+		return true, fmt.Errorf("start the killed server again: %w", err)
+	}
+	now, err := t.client.Get(ctx, t.id)
 	if err != nil {
-		return *t.out, err
+		return true, err
 	}
-	t.id = started.Rollout
-	r, err := t.follow(ctx)
-	if err != nil {
-		return *t.out, err
-	}
-	t.ended(r, before)
-	err = t.reconcile(ctx, r)
-	return *t.out, err
+	dead := time.Since(at).Round(100 * time.Millisecond)
+	t.note(kindVerdict, whoServer, "started again after %s, %d answers later: %s at %s, %s covered; the gateway's counters cover the gap", dead, answers, now.Phase, now.Task, now.Covered)
+	t.checkResumed(now, before, dead)
+	return true, nil
 }
 
-// follow looks at the rollout until it has ended and told people, and passes on its log.
-func (t *telling) follow(ctx context.Context) (api.Rollout, error) {
-	deadline := time.Now().Add(90 * time.Second)
-	for {
-		r, err := t.client.Get(ctx, t.id)
-		if err != nil {
-			return r, err
-		}
-		if err := t.passOn(ctx); err != nil {
-			return r, err
-		}
-		if t.canaryFrom.IsZero() && r.WeightPct > 0 && !r.Phase.Ended() {
-			t.canaryFrom = time.Now()
-		}
-		if r.Judgement != nil {
-			t.out.CanaryRequests = max(t.out.CanaryRequests, r.Judgement.CanaryRequests)
-		}
-		if err := t.checkShare(ctx, r); err != nil {
-			return r, err
-		}
-		if t.during != nil {
-			if err := t.during(ctx, r); err != nil {
-				return r, err
-			}
-		}
-		if r.Phase.Ended() && r.Task == "" {
-			return r, t.passOn(ctx)
-		}
-		if time.Now().After(deadline) {
-			return r, fmt.Errorf("%s: rollout %s is still %s at %s: %s", t.out.Name, t.id, r.Phase, r.Task, r.Reason)
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return r, err
-		}
+// checkResumed holds the rollout after the restart against what was covered before it. The gateway has counted on meanwhile, so its counters may
+// cover the gap, but never more than has passed.
+func (t *telling) checkResumed(now api.Rollout, before, dead time.Duration) {
+	const tick = 15 * time.Second / tickFactor
+	switch {
+	case now.Task != "monitor_25_percent" || now.Judgement == nil:
+		t.fault("after the restart the rollout is %s at %q, not in the bake that was cut off", now.Phase, now.Task)
+	case now.Judgement.Covered < before:
+		t.fault("bake time was lost: %s were covered before the kill, %s after it", before, now.Judgement.Covered)
+	case now.Judgement.Covered > before+dead+2*tick:
+		t.fault("bake time was invented: %s were covered before the kill, %s after %s", before, now.Judgement.Covered, dead)
 	}
 }
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
-
-// ended fills in how the story ended.
-func (t *telling) ended(r api.Rollout, before demo.Snapshot) {
-	t.out.Outcome = string(r.Phase)
-	if !t.canaryFrom.IsZero() && r.EndedAt != nil {
-		t.out.Took = r.EndedAt.Sub(t.canaryFrom).Round(100 * time.Millisecond).String()
-	}
-	seen := t.player.Snapshot().Total
-	t.out.Failures = seen.Failures - before.Total.Failures
-	if t.out.Failures > 0 {
-		t.fault("customers saw %d failures, the last: %s", t.out.Failures, seen.LastFailure)
-	}
-	t.say("%s: %s", r.Phase, r.Reason)
-	if r.Phase == rollout.RolledBack {
-		t.say("back on the champion %s after the canary's first request; the canary had %d requests, customers saw %d failures", t.out.Took, t.out.CanaryRequests, t.out.Failures)
-	}
-}
-
-var errCounts = errors.New("the counts could not be read")

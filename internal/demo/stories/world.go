@@ -3,22 +3,15 @@
 package stories
 
 import (
-	"compress/gzip"
 	"context"
-	"encoding/csv"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"net"
-	"os"
+	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"serin/examples/creditcard"
 	"serin/internal/api"
 	"serin/internal/demo"
 	"serin/internal/demo/faulty"
@@ -43,10 +36,13 @@ const (
 	tickFactor = 30  // 15 s become 0.5 s
 )
 
-// Options are what a demo needs.
+// Options are what a demo needs. All must be given.
 type Options struct {
-	Dir    string
-	Actor  string
+	// Dir is an empty folder for data, configuration and logs. It stays as it is at the end.
+	Dir string
+	// Actor is who acts, for the history.
+	Actor string
+	// Teller is told what happens.
 	Teller *Teller
 }
 
@@ -71,83 +67,27 @@ type rows struct {
 	customers []string
 }
 
-// open lays out the folder, starts the model servers, the server and the gateway, and registers the champions.
-func open(ctx context.Context, o Options) (*world, error) {
-	w := &world{Options: o}
-	if err := w.unpack(); err != nil {
-		return nil, err
-	}
-	if err := w.readTraffic(); err != nil {
-		return nil, err
-	}
-	if err := w.startSlots(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.configure(); err != nil {
-		return nil, err
-	}
-	if err := w.startServer(ctx); err != nil {
-		return nil, err
-	}
-	return w, w.registerChampions(ctx)
-}
-
-// unpack writes the models and the labelled data to the folder.
-func (w *world) unpack() error {
-	return fs.WalkDir(creditcard.FS, ".", func(path string, d fs.DirEntry, err error) error {
-		to := filepath.Join(w.Dir, "creditcard", filepath.FromSlash(path))
-		if err != nil || d.IsDir() {
-			return errors.Join(err, os.MkdirAll(to, 0o750))
-		}
-		b, err := creditcard.FS.ReadFile(path)
-		if err != nil {
+// open lays out the folder, starts the model servers, the server and the gateway, and registers the champions. After an error close ends what runs.
+func (w *world) open(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		func(context.Context) error { return w.unpack() },
+		func(context.Context) error { return w.readTraffic() },
+		w.startSlots,
+		func(context.Context) error { return w.configure() },
+		w.startServer, w.registerChampions, w.startGateway,
+	} {
+		if err := step(ctx); err != nil {
 			return err
 		}
-		return os.WriteFile(to, b, 0o600)
-	})
+	}
+	return nil
 }
 
 func (w *world) path(parts ...string) string {
 	return filepath.Join(append([]string{w.Dir}, parts...)...)
 }
 
-func (w *world) readTraffic() error {
-	f, err := creditcard.FS.Open("traffic.csv.gz")
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return err
-	}
-	r := csv.NewReader(z)
-	header, err := r.Read()
-	if err != nil {
-		return err
-	}
-	w.rows.columns = header[1:]
-	for {
-		record, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		values := make([]float64, len(record)-1)
-		for i, text := range record[1:] {
-			if values[i], err = strconv.ParseFloat(text, 64); err != nil {
-				return fmt.Errorf("traffic.csv.gz: %w", err)
-			}
-		}
-		w.rows.values = append(w.rows.values, values)
-		// Each payment gets a customer of its own, so that the share of requests is the share of customers.
-		w.rows.customers = append(w.rows.customers, fmt.Sprintf("customer-%04d", len(w.rows.customers)+1))
-	}
-}
-
-// startSlots runs the two model servers of the service in this process: champion in slot 1, challenger in slot 2.
+// startSlots runs the two model servers of the service in this process: champion in slot 1, challenger in slot 2. They end with ctx.
 func (w *world) startSlots(ctx context.Context) error {
 	for i, dir := range []string{"champion", "better"} {
 		sc, err := scorer.NewOpener(scorer.Options{}).Open(ctx, model.Ref{Kind: model.RefPath, Location: w.path("creditcard", dir)})
@@ -161,87 +101,41 @@ func (w *world) startSlots(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait for anybody
 		if err != nil {
 			return err
 		}
 		w.slotURLs[i] = "http://" + ln.Addr().String()
-		w.wg.Go(func() { _ = w.slots[i].Serve(ctx, ln) })
+		w.wg.Go(func() {
+			if err := w.slots[i].Serve(ctx, ln); err != nil && ctx.Err() == nil {
+				w.say("%v", err)
+			}
+		})
 	}
 	return nil
 }
 
-// configure writes serin.yaml and a plan for each model.
-func (w *world) configure() error {
-	apiAddr, err := freePort()
-	if err != nil {
-		return err
-	}
-	gatewayAddr, err := freePort()
-	if err != nil {
-		return err
-	}
-	w.api, w.gateway = "http://"+apiAddr, "http://"+gatewayAddr
-	yaml := fmt.Sprintf(`server: {listen: %q}
-gateway: {listen: 127.0.0.1:0}
-gateways: [%q]
-models:
-  %s: {plan: plans/%s.yaml, routing_file: config/%s.json}
-  %s: {plan: plans/%s.yaml, routing_file: config/%s.json}
-  %s:
-    plan: plans/%s.yaml
-    routing_file: config/%s.json
-    backend: {urls: [%q, %q]}
-    identity: {path: /health, field: model_version}
-`, apiAddr, w.gateway, cards, cards, cards, restart, restart, restart, service, service, service, w.slotURLs[0], w.slotURLs[1])
-	if err := os.MkdirAll(w.path("plans"), 0o750); err != nil {
-		return err
-	}
-	for _, name := range []string{cards, service, restart} {
-		if err := os.WriteFile(w.path("plans", name+".yaml"), []byte(plan(name)), 0o600); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(w.path("serin.yaml"), []byte(yaml), 0o600)
-}
+// callWithin bounds one call of the API: a server that hangs is a fault, not a demo that never ends.
+const callWithin = 15 * time.Second
 
-// plan is the default plan with its times compressed, and limits that fit the data.
-func plan(name string) string {
-	return fmt.Sprintf(`apiVersion: serin/v1
-kind: ModelRollout
-metadata: {name: %s}
-spec:
-  offlineGate:
-    data: ../creditcard/holdout.parquet
-    label: is_fraud
-    criteria: {recall: 0.75, fpr: 0.02, latencyP95: 100ms, f1Ratio: 1.01}
-  strategy:
-    canary:
-      steps:
-        - setWeight: 5
-        - pause: {duration: %s}
-        - setWeight: 25
-        - pause: {duration: %s}
-        - setWeight: 100
-      watch: {duration: %s, onFail: undo}
-  analysis: {mode: threshold, tick: %s}
-  hold: {max: %s, then: rollback}
-  notifications: [log]
-`, name, 30*time.Minute/bakeFactor, time.Hour/bakeFactor, 30*time.Minute/bakeFactor, 15*time.Second/tickFactor, 2*time.Hour/bakeFactor)
-}
-
-// startServer starts the server, then the gateway that the customers use: production's layout, in which the server may die and nobody notices.
+// startServer starts the server and makes the clients of its API and its registry.
 func (w *world) startServer(ctx context.Context) error {
-	w.server = &process{log: w.path("server.log"), args: []string{"serve", "--config", w.path("serin.yaml"), "--data", w.path("data"), "-o", "json"}}
+	w.server = w.process("server.log", "serve")
 	if err := w.server.start(ctx); err != nil {
 		return err
 	}
 	var err error
-	if w.client, err = api.NewClient(api.ClientOptions{URL: w.api, Actor: w.Actor}); err != nil {
+	if w.client, err = api.NewClient(api.ClientOptions{URL: w.api, Actor: w.Actor, HTTP: &http.Client{Timeout: callWithin}}); err != nil {
 		return err
 	}
 	w.registry, err = mlflow.New(mlflow.Options{TrackingURI: w.api, CacheDir: w.path("cache")})
 	return err
+}
+
+// process is a serin on the demo's folder.
+func (w *world) process(log, command string, args ...string) *process {
+	args = append([]string{command, "--config", w.path("serin.yaml"), "--data", w.path("data"), "-o", "json"}, args...)
+	return &process{args: args, dir: w.Dir, log: w.path(log)}
 }
 
 func (w *world) registerChampions(ctx context.Context) error {
@@ -250,9 +144,12 @@ func (w *world) registerChampions(ctx context.Context) error {
 			return err
 		}
 	}
-	w.traffic = &process{log: w.path("gateway.log"), args: []string{
-		"gateway", "--config", w.path("serin.yaml"), "--data", w.path("data"), "--gateway-listen", strings.TrimPrefix(w.gateway, "http://"), "-o", "json",
-	}}
+	return nil
+}
+
+// startGateway starts the gateway that the customers use, apart from the server: production's layout, in which the server may die and nobody notices.
+func (w *world) startGateway(ctx context.Context) error {
+	w.traffic = w.process("gateway.log", "gateway", "--gateway-listen", strings.TrimPrefix(w.gateway, "http://"))
 	return w.traffic.start(ctx)
 }
 
@@ -261,7 +158,7 @@ func (w *world) stage(ctx context.Context, name, dir string) (version string, er
 	return w.registry.Register(ctx, mlflow.RegisterParams{Name: name, Path: w.path("creditcard", dir), Stage: model.StageStaging})
 }
 
-// play sends customers' payments to a model until stop is called.
+// play sends customers' payments to a model until stop is called or ctx ends. stop waits until every answer is counted.
 func (w *world) play(ctx context.Context, name string) (p *demo.Player, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	p, err = demo.Play(ctx, demo.PlayParams{
@@ -274,12 +171,10 @@ func (w *world) play(ctx context.Context, name string) (p *demo.Player, stop fun
 	return p, sync.OnceFunc(func() { cancel(); p.Wait() }), nil
 }
 
-// close stops everything that the demo started.
+// close stops the processes that the demo started, both at once. It may be called on a world that is not open, or only half.
 func (w *world) close() {
-	if w.traffic != nil {
-		w.traffic.stop()
-	}
-	if w.server != nil {
-		w.server.stop()
-	}
+	var wg sync.WaitGroup
+	wg.Go(w.traffic.stop)
+	wg.Go(w.server.stop)
+	wg.Wait()
 }
