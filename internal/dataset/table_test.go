@@ -34,7 +34,7 @@ func slowDuplicates(t *testing.T, table *Table, names []string) int {
 			t.Fatal(err)
 		}
 		for row := range cells {
-			cell := ""
+			var cell string
 			switch {
 			case c.text != nil:
 				cell = "t" + c.text[row]

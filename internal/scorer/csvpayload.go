@@ -45,7 +45,8 @@ func (d *decoder) csvValue(col int, text string) {
 	if text != "" {
 		var err error
 		x, err = strconv.ParseFloat(text, 64)
-		if err != nil && !errors.Is(err, strconv.ErrRange) {
+		// Go reads 0x1p4 and 1_000 as numbers, pandas and so MLflow do not.
+		if err != nil && !errors.Is(err, strconv.ErrRange) || strings.ContainsAny(text, "xXpP_") {
 			x = math.NaN()
 			d.addFault(d.frame.N, col, "text")
 		}

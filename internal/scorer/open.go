@@ -75,7 +75,7 @@ func NewOpener(options Options) *Opener {
 func (o *Opener) Open(ctx context.Context, ref model.Ref) (Scorer, error) {
 	switch {
 	case ref.Kind == model.RefURL:
-		return orNil(newRemote(o, ref.String(), ref.Location))
+		return orNil(newRemote(o, ref.Location))
 	case ref.Kind == model.RefPath:
 		return orNil(o.openPath(ref.Location, Info{Ref: ref.String()}))
 	case ref.Registered() && o.options.Registry == nil:

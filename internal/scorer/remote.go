@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -38,13 +39,17 @@ type remote struct {
 	logger  *slog.Logger
 }
 
-func newRemote(o *Opener, ref, location string) (*remote, error) {
+func newRemote(o *Opener, location string) (*remote, error) {
 	u, err := url.Parse(location)
 	if err != nil {
-		return nil, fmt.Errorf("model URL %q: %w", ref, err)
+		var detail *url.Error
+		if errors.As(err, &detail) {
+			err = detail.Err // the rest of it repeats the URL, which may hold a password
+		}
+		return nil, fmt.Errorf("the model URL cannot be read: %w: write http://HOST/invocations", err)
 	}
 	if u.Host == "" {
-		return nil, fmt.Errorf("model URL %q has no host: write http://HOST/invocations", ref)
+		return nil, fmt.Errorf("model URL %q has no host: write http://HOST/invocations", u.Redacted())
 	}
 	r := &remote{client: o.options.HTTP, timeout: o.options.Timeout, logger: o.options.Logger}
 	r.info = Info{Ref: u.Redacted(), Kind: Unknown, Notes: []string{"scored over HTTP: what the server answers is not known before it answers"}}
@@ -210,7 +215,12 @@ func serverMessage(body []byte) string {
 			text = string(form.Detail)
 		}
 	}
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1 // such as the escapes that move a terminal's cursor
+		}
+		return r
+	}, strings.Join(strings.Fields(strings.ToValidUTF8(text, "?")), " "))
 	const most = 300
 	switch {
 	case text == "":
