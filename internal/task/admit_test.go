@@ -157,7 +157,7 @@ func TestDecide_SaysWhatItRestsOn(t *testing.T) {
 			t.Error(r.Reason)
 		}
 		w.state.Stage, w.state.Gate = nil, nil
-		if r, err := decide(t.Context(), &run{state: w.state, task: w.task("decide_100_percent")}); err != nil || r.Reason != "nothing was judged" {
+		if r, err := decide(w.t.Context(), &run{state: w.state, task: w.task("decide_100_percent")}); err != nil || r.Reason != "nothing was judged" {
 			t.Errorf("%q, %v", r.Reason, err)
 		}
 	})

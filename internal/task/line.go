@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"serin/internal/analysis"
+	"serin/internal/rollout"
 )
 
 // line is one tick in the task's log: when, what follows, how much of the bake is covered, then each check once with its numbers and the
 // champion's beside them. What two checks have in common, such as a source that failed, is said once.
 func line(st analysis.Stage, j analysis.Judgement) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s covered", j.At.UTC().Format(time.TimeOnly), j.Decision, j.Covered)
+	fmt.Fprintf(&b, "%s %s %s covered", j.At.UTC().Format(time.TimeOnly), word(st, j.Decision), j.Covered)
 	if st.Bake >= time.Second {
 		fmt.Fprintf(&b, " of %s", st.Bake)
 	}
@@ -30,6 +31,17 @@ func line(st analysis.Stage, j analysis.Judgement) string {
 		}
 	}
 	return b.String() + ": " + strings.Join(parts, "; ")
+}
+
+// word is the decision as it is called in a bake, and in the watch, where nothing is left to promote.
+func word(st analysis.Stage, d analysis.Decision) string {
+	switch {
+	case st.Name == rollout.TaskWatch && d == analysis.DecisionPromote:
+		return "healthy"
+	case st.Name == rollout.TaskWatch && d == analysis.DecisionRollback:
+		return "breach"
+	}
+	return string(d)
 }
 
 // checkParts takes one check's text apart: why it was not judged, the counts with the champion's, and the notes on them.

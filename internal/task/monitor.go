@@ -48,7 +48,8 @@ type bake struct {
 	*run
 	watch bool
 	judge analysis.State
-	last  time.Time // of the newest scrape that was judged
+	last  time.Time // of the newest scrape that was judged, also one that only says that there was none
+	seen  time.Time // of the newest sample
 	began time.Time
 	// leased is when the lease was last renewed, or tried to.
 	leased time.Time
@@ -61,7 +62,11 @@ type bake struct {
 }
 
 func (m *bake) loop(ctx context.Context) (rollout.Result, error) {
+	m.seen = m.last
 	for {
+		if err := m.renewLease(ctx); err != nil {
+			return rollout.Result{}, err
+		}
 		scrapes, err := m.Samples.Scrapes(ctx, m.state.Model, m.last, time.Now())
 		if err != nil {
 			return rollout.Result{}, fmt.Errorf("read the samples of %s: %w", m.state.Model, err)
@@ -72,9 +77,6 @@ func (m *bake) loop(ctx context.Context) (rollout.Result, error) {
 		if over, err := m.take(ctx, scrapes); err != nil || over {
 			return bakeOver, err
 		}
-		if err := m.renewLease(ctx); err != nil {
-			return rollout.Result{}, err
-		}
 		if err := sleep(ctx, min(m.tick()/2, time.Second)); err != nil {
 			return rollout.Result{}, err
 		}
@@ -84,18 +86,22 @@ func (m *bake) loop(ctx context.Context) (rollout.Result, error) {
 // silence is a scrape that says that there was none, once the sampler has been silent for too long. The time before this attempt began is not
 // held against the sampler: it has just started too.
 func (m *bake) silence(scrapes []analysis.Scrape) *analysis.Scrape {
-	since := m.last
+	if len(scrapes) > 0 {
+		m.seen = scrapes[len(scrapes)-1].At
+		return nil
+	}
+	since := m.seen
 	if m.began.After(since) {
 		since = m.began
 	}
-	if len(scrapes) > 0 || time.Since(since) < (silentTicks+1)*m.tick() {
+	if time.Since(since) < (silentTicks+1)*m.tick() {
 		return nil
 	}
 	at := time.Now().Truncate(m.tick()).Add(-m.tick())
 	if !at.After(m.last) {
 		return nil
 	}
-	return &analysis.Scrape{At: at, Err: fmt.Sprintf("no sample since %s", m.last.UTC().Format(time.RFC3339))}
+	return &analysis.Scrape{At: at, Err: fmt.Sprintf("no sample since %s", m.seen.UTC().Format(time.RFC3339))}
 }
 
 // take judges the scrapes and commits each; without any it commits nothing but asks what the row says.

@@ -107,7 +107,10 @@ func newWorld(t *testing.T, change func(*rollout.StartParams)) *world {
 	w := &world{
 		t: t, state: state, events: events, path: filepath.Join(t.TempDir(), "traffic_routing.json"),
 		stages: map[string]string{"41": "Production", "42": "Staging"}, marks: map[string]string{}, blocked: map[string]string{}, told: map[string]int{},
-		report: compare.Report{Decision: compare.Promote, Reasons: []string{"f1 0.92 >= 0.90 x 1.01"}}, fail: map[string]error{}, signal: map[int]rollout.Signal{},
+		report: compare.Report{
+			Decision: compare.Promote, Reasons: []string{"f1 0.92 >= 0.90 x 1.01"}, Mode: "point", Threshold: 0.5, Changes: &compare.Changes{NewlyFound: 3, Discordant: 3},
+			Champion: &compare.SideReport{Ref: "models:/fraud/41", F1: 0.9}, Challenger: compare.SideReport{Ref: "models:/fraud/42", F1: 0.92},
+		}, fail: map[string]error{}, signal: map[int]rollout.Signal{},
 	}
 	if w.file, err = routingfile.New(routingfile.Options{Path: w.path}); err != nil {
 		t.Fatal(err)
@@ -413,11 +416,12 @@ func (w people) Notify(_ context.Context, s rollout.State, event string) ([]stri
 // counter is a running counter set of one role and revision.
 type counter struct{ ok, bad, slow float64 }
 
-// scripted gives the samples that the traffic of a test leads to, two thousand requests a tick, divided by the weight in the routing file.
+// scripted gives the samples that the traffic of a test leads to, 2,400 requests a tick, divided by the weight in the routing file.
 type scripted struct {
 	w      *world
 	all    []analysis.Scrape
 	last   time.Time
+	doc    traffic.Document
 	counts map[string]*counter
 	// canary gives the canary's shares of errors and of slow answers; none when nil.
 	canary   func(at time.Time) (bad, slow float64)
@@ -451,17 +455,20 @@ func (s *scripted) grow(until time.Time) {
 		if s.fault != nil {
 			sc.Err = s.fault(at)
 		}
-		doc := s.w.doc()
+		if doc, err := s.w.file.Read(s.w.t.Context()); err == nil {
+			s.doc = doc // gateways keep the last good one
+		}
+		doc := s.doc
 		pins := s.w.state.Pins
 		champion := pins.Champion.Version
 		if doc.Control != nil {
 			champion = doc.Control.Champion.Version
 		}
 		weight := doc.WeightPct()
-		s.count(analysis.RoleChampion, champion, 2000*(1-weight/100), s.champion, at)
+		s.count(analysis.RoleChampion, champion, 2400*(1-weight/100), s.champion, at)
 		sc.Samples = append(sc.Samples, s.line(at, analysis.RoleChampion, champion, weight))
 		if weight > 0 {
-			s.count(analysis.RoleCanary, pins.Challenger.Version, 20*weight, s.canary, at)
+			s.count(analysis.RoleCanary, pins.Challenger.Version, 24*weight, s.canary, at)
 			sc.Samples = append(sc.Samples, s.line(at, analysis.RoleCanary, pins.Challenger.Version, weight))
 		}
 		s.all = append(s.all, sc)
