@@ -49,7 +49,7 @@ type plan struct {
 	then                    string // of hold
 	gate                    string // replaces the gate's lines
 	slo                     string // of the latency
-	extra                   string
+	tell                    string // the channels
 }
 
 // text is the plan file. Weights of 20 and 50 % give a canary its 50 requests in a second of modest traffic.
@@ -65,6 +65,7 @@ func (p plan) text(name string) string {
 	def(&p.hold, "20s")
 	def(&p.then, "rollback")
 	def(&p.slo, "250ms")
+	def(&p.tell, "log")
 	def(&p.gate, fmt.Sprintf("{data: %q, label: is_fraud, criteria: {recall: 0.75, fpr: 0.02, latencyP95: 250ms, f1Ratio: 1.01}}", example("holdout.parquet")))
 	return fmt.Sprintf(`apiVersion: serin/v1
 kind: ModelRollout
@@ -77,8 +78,8 @@ spec:
       watch: {duration: %s, onFail: undo}
   analysis: {tick: %s, latency: {slo: %s}}
   hold: {max: %s, then: %s}
-  notifications: [log]
-%s`, name, p.gate, p.bake, p.bake, p.watch, p.tick, p.slo, p.hold, p.then, p.extra)
+  notifications: [%s]
+`, name, p.gate, p.bake, p.bake, p.watch, p.tick, p.slo, p.hold, p.then, p.tell)
 }
 
 // noGate is a gate that is off, for tests that are about what comes after it.

@@ -141,6 +141,9 @@ func (a *App) StartSampling(ctx context.Context, name string) (stop func(), err 
 	if err := a.adoptLastPlan(ctx, name); err != nil {
 		return nil, err
 	}
+	if _, err := a.sources(name, nil); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
