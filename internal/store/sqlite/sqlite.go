@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -52,7 +53,8 @@ func open(ctx context.Context, s settings) (*store.DB, error) {
 		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	read, err := sql.Open("sqlite", dsn(s.file, "deferred", s.pragmas...))
+	// The driver does not make a read-only transaction one: query_only does.
+	read, err := sql.Open("sqlite", dsn(s.file, "deferred", append(slices.Clone(s.pragmas), "query_only(1)")...))
 	if err != nil {
 		return nil, errors.Join(err, write.Close())
 	}

@@ -42,6 +42,21 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		"meta":                               meta,
 		"big bodies":                         bigBodies,
 		"times round trip":                   timesRoundTrip,
+		"registered models":                  registryModels,
+		"model versions":                     registryVersions,
+		"version numbers":                    registryNumbers,
+		"a deleted version is gone":          registryDeletedVersion,
+		"rename and delete take all along":   registryRenameAndDelete,
+		"registry sentinels":                 registrySentinels,
+		"aliases come off":                   registryAliasMovesOff,
+		"artifacts are fixed by a version":   registryArtifacts,
+		"registry events":                    registryEvents,
+		"rows point at rows":                 rowsPointAtRows,
+		"a view cannot write":                viewCannotWrite,
+		"a panic undoes":                     panicUndoes,
+		"a cancelled context undoes":         cancelUndoes,
+		"one of many wins":                   oneWins,
+		"numbers are given once":             numbersAreGivenOnce,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

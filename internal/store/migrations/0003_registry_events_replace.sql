@@ -1,0 +1,1 @@
+-- Nothing that all kinds of database share: REPLACE, which this migration stops, is SQLite's own.
