@@ -49,7 +49,7 @@ func (n *narrator) hear(l api.LogLine) (e event, tell bool) {
 		return e, false
 	case compare:
 		return n.report(e)
-	case strings.HasPrefix(l.Task, "monitor_"):
+	case strings.HasPrefix(l.Task, "monitor_"), strings.HasPrefix(l.Task, "watch_"):
 		return n.tick(e, l.At)
 	}
 	return e, true
