@@ -37,16 +37,27 @@ func (s *Server) action(r *http.Request) (any, error) {
 	default:
 		return nil, fmt.Errorf("action %q: %w: pause, resume, promote, abort or retry", name, ErrNotFound)
 	}
+	if req.Override && name != rollout.SignalPromote {
+		return nil, fmt.Errorf("override with %s: %w: only a promote overrides the analysis", name, ErrInvalid)
+	}
 	row, err := s.row(r)
 	if err != nil {
 		return nil, err
 	}
 	if name == rollout.SignalRetry && row.Phase.Ended() {
-		again, err := s.Operator.Start(r.Context(), actor(r), StartRequest{Model: row.Model, RetryOf: row.ID, Reason: req.Reason})
-		return Started{Rollout: again.ID}, err
+		return s.again(r, row, req.Reason)
 	}
 	sig := rollout.Signal{Name: name, Actor: actor(r), Reason: req.Reason, Override: req.Override}
 	return Started{Rollout: row.ID}, s.Engine.Signal(r.Context(), row.ID, sig)
+}
+
+// again starts a new rollout by the plan of one that has ended. An undo goes back, so there is nothing in it to start forward again.
+func (s *Server) again(r *http.Request, row rollout.State, reason string) (any, error) {
+	if row.Kind == rollout.KindOfUndo {
+		return nil, fmt.Errorf("retry %s of %s: %w: it is an undo that has ended as %s; start a rollout, or undo again", row.ID, row.Model, ErrConflict, row.Phase)
+	}
+	next, err := s.Operator.Start(r.Context(), actor(r), StartRequest{Model: row.Model, RetryOf: row.ID, Reason: reason, Key: r.Header.Get("Idempotency-Key")})
+	return Started{Rollout: next.ID}, err
 }
 
 func reasoned(reason string) error {

@@ -54,8 +54,11 @@ type StatusError struct {
 // Error is the server's message, which is written for people.
 func (e *StatusError) Error() string { return e.Body.Message }
 
-// Is lets callers test for ErrNotFound, ErrConflict and ErrInvalid.
+// Is lets callers test for ErrNotFound, ErrConflict and ErrInvalid. An answer that is not Serin's is none of them: a page that is not found says nothing of a rollout.
 func (e *StatusError) Is(target error) bool {
+	if e.Body.Code == "" {
+		return false
+	}
 	switch target {
 	case ErrNotFound:
 		return e.Status == http.StatusNotFound || e.Status == http.StatusGone
@@ -81,23 +84,37 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-Serin-Actor", c.actor)
+	req.Header.Set(actorHeader, c.actor)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, err)
+		return c.lost(ctx, err)
 	}
 	defer resp.Body.Close()
-	return c.decode(resp, out)
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil {
+		return c.lost(ctx, err)
+	}
+	if len(data) > maxAnswer {
+		return fmt.Errorf("the answer of %s has more than %d bytes: ask for less", c.base, maxAnswer)
+	}
+	return c.decode(resp, data, out)
 }
 
-func (c *Client) decode(resp *http.Response, out any) error {
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, err)
+// maxAnswer is the largest answer that a client reads.
+const maxAnswer = 64 << 20
+
+// lost is the error of a call whose answer did not come: the caller gave up, or nobody answers.
+func (c *Client) lost(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("%s has not answered in time: %w", c.base, ctx.Err())
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
+	return fmt.Errorf("%w at %s: %w", ErrUnreachable, c.base, err)
+}
+
+func (c *Client) decode(resp *http.Response, data []byte, out any) error {
 	if resp.StatusCode/100 != 2 {
 		e := &StatusError{Status: resp.StatusCode}
 		if json.Unmarshal(data, &e.Body) != nil || e.Body.Message == "" {

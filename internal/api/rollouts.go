@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,8 +23,11 @@ func find(ctx context.Context, tx *store.Tx, id string) (rollout.State, error) {
 	if !errors.Is(err, store.ErrNotFound) {
 		return rollout.State{}, err
 	}
-	if row, err := tx.OpenRollout(ctx, id); err == nil {
+	if row, err = tx.OpenRollout(ctx, id); err == nil {
 		return row.State, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return rollout.State{}, err
 	}
 	rows, err := tx.Rollouts(ctx, store.RolloutFilter{Model: id, Limit: 1})
 	if err != nil {
@@ -60,10 +64,16 @@ func (s *Server) graph(r *http.Request) (any, error) {
 	})
 }
 
+// maxList is how many rollouts one answer lists at most: each comes with its tasks, attempts and evidence.
+const maxList = 1000
+
 func (s *Server) list(r *http.Request) (any, error) {
 	limit, err := number(r, "limit")
 	if err != nil {
 		return nil, err
+	}
+	if limit > maxList {
+		return nil, fmt.Errorf("query limit=%d: %w: at most %d, go on with before=ID", limit, ErrInvalid, maxList)
 	}
 	out := []Rollout{}
 	err = s.Store.View(r.Context(), func(tx *store.Tx) error {
@@ -100,8 +110,12 @@ func (s *Server) logs(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	task := r.URL.Query().Get("task")
 	return read(s, r, func(ctx context.Context, tx *store.Tx, row rollout.State) ([]LogLine, error) {
-		lines, err := tx.Logs(ctx, store.LogFilter{Rollout: row.ID, Task: r.URL.Query().Get("task"), After: after})
+		if _, ok := rollout.Find(rollout.Graph(row.Plan, row.Kind), task); task != "" && !ok {
+			return nil, fmt.Errorf("task %q of rollout %s: %w: serin get %s lists its tasks", task, row.ID, ErrNotFound, row.ID)
+		}
+		lines, err := tx.Logs(ctx, store.LogFilter{Rollout: row.ID, Task: task, After: after})
 		out := make([]LogLine, 0, len(lines))
 		for _, l := range lines {
 			out = append(out, LogLine{Seq: l.Seq, At: l.At, Task: l.Task, Attempt: l.Attempt, Line: l.Line})
@@ -130,14 +144,30 @@ func (s *Server) modelHistory(r *http.Request) (any, error) {
 		out, err = entries(tx.History(r.Context(), store.HistoryFilter{Model: r.PathValue("model"), After: after}))
 		return err
 	})
+	if err == nil && len(out) == 0 {
+		err = s.known(r)
+	}
 	return out, err
+}
+
+// known is an error for a model that is neither served nor configured: nothing of it is not the same as nothing yet.
+func (s *Server) known(r *http.Request) error {
+	models, err := s.Models.Models(r.Context())
+	if err != nil {
+		return err
+	}
+	name := r.PathValue("model")
+	if !slices.ContainsFunc(models, func(m Model) bool { return m.Name == name }) {
+		return fmt.Errorf("model %q: %w: GET /api/v1/models lists what is served", name, ErrNotFound)
+	}
+	return nil
 }
 
 // samples gives every number that judgements rest on: the stored scrapes of a model.
 func (s *Server) samples(r *http.Request) (any, error) {
 	scrapes, err := s.Store.Scrapes(r.Context(), r.PathValue("model"), time.Time{}, time.Now())
-	if scrapes == nil {
-		scrapes = []analysis.Scrape{}
+	if err == nil && len(scrapes) == 0 {
+		scrapes, err = []analysis.Scrape{}, s.known(r)
 	}
 	return scrapes, err
 }

@@ -2,14 +2,15 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 
 	"serin/internal/rollout"
@@ -103,8 +104,15 @@ func New(o Options) (*Server, error) {
 
 // ServeHTTP answers one request. There are no tokens yet, so only loopback names are answered and no page of another origin may call.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !loopback(r.Host) || r.Header.Get("Origin") != "" && !sameOrigin(r) {
+	switch origin := r.Header.Get("Origin"); {
+	case !loopback(r.Host):
 		s.fail(w, http.StatusForbidden, "forbidden", fmt.Sprintf("host %q is not a loopback name: until there are tokens the API answers on loopback only", r.Host))
+		return
+	case origin != "" && !sameOrigin(r):
+		s.fail(w, http.StatusForbidden, "forbidden", fmt.Sprintf("a page of %q may not call this API: open the page that this server serves", origin))
+		return
+	case len(r.Header.Get(actorHeader)) > maxActor:
+		s.fail(w, http.StatusBadRequest, "invalid", fmt.Sprintf("header %s has more than %d bytes: give a name", actorHeader, maxActor))
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -117,7 +125,7 @@ func loopback(host string) bool {
 		name = h
 	}
 	name = strings.Trim(name, "[]")
-	if name == "localhost" || name == "" {
+	if strings.EqualFold(name, "localhost") || name == "" {
 		return true
 	}
 	ip := net.ParseIP(name)
@@ -129,7 +137,21 @@ func sameOrigin(r *http.Request) bool {
 	return ok && host == r.Host
 }
 
+// unknown answers what no route takes: a path that there is none of, or one that another method is for.
 func (s *Server) unknown(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		other := r.Clone(r.Context())
+		other.Method = method
+		if _, pattern := s.mux.Handler(other); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) > 0 {
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		s.fail(w, http.StatusMethodNotAllowed, "method_not_allowed", fmt.Sprintf("%s %s: use %s", r.Method, r.URL.Path, strings.Join(allowed, " or ")))
+		return
+	}
 	s.fail(w, http.StatusNotFound, "no_such_endpoint", fmt.Sprintf("%s %s: no such endpoint", r.Method, r.URL.Path))
 }
 
@@ -154,7 +176,7 @@ func (s *Server) reply(w http.ResponseWriter, status int, v any) {
 }
 
 func (s *Server) fail(w http.ResponseWriter, status int, code, message string) {
-	s.reply(w, status, Error{Code: code, Message: message})
+	s.reply(w, status, Error{Code: code, Message: strings.Join(strings.Fields(message), " ")}) // an error is one line
 }
 
 // failed is the one mapping from errors to status codes.
@@ -177,25 +199,42 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
+// actorHeader carries who calls; maxActor bounds what the history keeps of it.
+const (
+	actorHeader = "X-Serin-Actor"
+	maxActor    = 200
+)
+
 // actor is who calls. Without tokens it is what the command says, which loopback callers are trusted to say truly.
 func actor(r *http.Request) string {
-	if a := strings.TrimSpace(r.Header.Get("X-Serin-Actor")); a != "" && len(a) <= 200 {
+	if a := strings.TrimSpace(r.Header.Get(actorHeader)); a != "" {
 		return a
 	}
 	return "api"
 }
 
+// decode reads the one JSON object in a request's body. A key that the request does not have is refused: it was meant to do something.
 func decode(r *http.Request, v any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return err
+	err := d.Decode(v)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(err, io.EOF):
+		err = errors.New("it is empty: send a JSON object")
+	case err == nil:
+		var rest json.RawMessage
+		if err = d.Decode(&rest); errors.Is(err, io.EOF) {
+			return nil
 		}
-		return fmt.Errorf("request body: %w: %w", ErrInvalid, err)
+		if !errors.As(err, &tooLarge) {
+			err = errors.New("something follows the JSON object: send one")
+		}
 	}
-	return nil
+	if errors.As(err, &tooLarge) {
+		return err
+	}
+	return fmt.Errorf("request body: %w: %w", ErrInvalid, err)
 }
 
 func (s *Server) health(*http.Request) (any, error) {
@@ -210,16 +249,19 @@ func (s *Server) models(r *http.Request) (any, error) {
 	return models, err
 }
 
-// routing serves the routing document for readers on other hosts. The ETag is its generation.
+// routing serves the routing document for readers on other hosts. The ETag is its generation and a digest of what stands in it: another writer
+// changes the document and leaves the generation.
 func (s *Server) routing(w http.ResponseWriter, r *http.Request) {
 	document, generation, err := s.Models.Routing(r.Context(), r.PathValue("model"))
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	tag := strconv.Quote(strconv.FormatInt(generation, 10))
+	digest := sha256.Sum256(document)
+	tag := fmt.Sprintf(`"%d-%x"`, generation, digest[:8])
 	w.Header().Set("ETag", tag)
-	if r.Header.Get("If-None-Match") == tag {
+	w.Header().Set("Cache-Control", "no-cache")
+	if knows(r.Header.Get("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
@@ -227,4 +269,14 @@ func (s *Server) routing(w http.ResponseWriter, r *http.Request) {
 	if _, err := w.Write(document); err != nil {
 		s.Logger.Warn("an answer was not sent whole", "err", err)
 	}
+}
+
+// knows says whether one of the tags in an If-None-Match header is the tag.
+func knows(header, tag string) bool {
+	for _, one := range strings.Split(header, ",") {
+		if strings.TrimPrefix(strings.TrimSpace(one), "W/") == tag {
+			return true
+		}
+	}
+	return false
 }

@@ -34,7 +34,7 @@ func TestHostAndOriginAreDefended(t *testing.T) {
 	for _, host := range []string{"evil.example", "serin.internal:8080", "10.0.0.7:8080"} {
 		w.refused("GET", "/api/v1/health", "", http.StatusForbidden, "forbidden", "loopback", "Host", host)
 	}
-	w.refused("POST", "/api/v1/rollouts", `{"model":"fraud"}`, http.StatusForbidden, "forbidden", "loopback", "Origin", "https://evil.example")
+	w.refused("POST", "/api/v1/rollouts", `{"model":"fraud"}`, http.StatusForbidden, "forbidden", "evil.example", "Origin", "https://evil.example")
 	origin := w.http.URL
 	if status, _, _ := w.ask("GET", "/api/v1/health", "", "Origin", origin); status != http.StatusOK {
 		t.Errorf("a page of our own is refused with %d", status)
@@ -49,7 +49,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t)
 	w.row("R1", nil)
 	w.refused("GET", "/api/v1/nothing", "", http.StatusNotFound, "no_such_endpoint", "GET /api/v1/nothing")
-	w.refused("DELETE", "/api/v1/rollouts/R1", "", http.StatusNotFound, "no_such_endpoint", "DELETE")
+	w.refused("DELETE", "/api/v1/rollouts/R1", "", http.StatusMethodNotAllowed, "method_not_allowed", "DELETE /api/v1/rollouts/R1: use GET")
 	w.refused("GET", "/api/v1/rollouts/R9", "", http.StatusNotFound, "not_found", "serin list")
 	w.refused("POST", "/api/v1/rollouts/R1/actions/explode", `{"reason":"x"}`, http.StatusNotFound, "not_found", "pause, resume, promote, abort or retry")
 	w.refused("POST", "/api/v1/rollouts/R1/actions/grant", `{"reason":"x"}`, http.StatusNotFound, "not_found", "grant")
@@ -210,10 +210,11 @@ func TestRoutingHasAnETag(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	status, body, header := w.ask("GET", "/api/v1/models/fraud/routing", "")
-	if status != http.StatusOK || body != w.document || header.Get("ETag") != `"7"` {
-		t.Errorf("%d %s %s", status, body, header.Get("ETag"))
+	tag := header.Get("ETag")
+	if status != http.StatusOK || body != w.document || !strings.HasPrefix(tag, `"7-`) {
+		t.Errorf("%d %s %s", status, body, tag)
 	}
-	status, body, _ = w.ask("GET", "/api/v1/models/fraud/routing", "", "If-None-Match", `"7"`)
+	status, body, _ = w.ask("GET", "/api/v1/models/fraud/routing", "", "If-None-Match", tag)
 	if status != http.StatusNotModified || body != "" {
 		t.Errorf("unchanged: %d %q", status, body)
 	}

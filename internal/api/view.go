@@ -48,7 +48,7 @@ func addStage(v *Rollout, s rollout.State) {
 	}
 	if !s.Phase.Ended() && s.Stage.Stage < len(stages) {
 		v.BakeFor = stages[s.Stage.Stage].Bake.String()
-		if s.Stage.Stage+1 < len(stages) {
+		if s.Ending == nil && s.Stage.Stage+1 < len(stages) {
 			v.NextWeightPct = stages[s.Stage.Stage+1].Weight
 		}
 	}
@@ -76,20 +76,32 @@ func tasks(s rollout.State, attempts []store.Attempt) []Task {
 	return out
 }
 
+// taskState says how a task stands. A task that waits in a bake for its next attempt is waiting too, and one that was begun and cut off for good has
+// failed, or was aborted with its rollout: it is not a branch that was not taken.
 func taskState(s rollout.State, n rollout.Node, attempts []Attempt) (state, verdict, reason string) {
 	outcome, has := s.Tasks[n.ID]
-	running := len(attempts) > 0 && attempts[len(attempts)-1].Status == string(store.AttemptOpen)
 	next := s.Task == n.ID || slices.Contains(s.Owed, n.ID) || n.Kind == rollout.KindWatch && !s.WatchUntil.IsZero()
+	parked := s.Stage != nil && s.Stage.Return == n.ID && s.Ending == nil && !s.Phase.Ended()
+	var last Attempt
+	if len(attempts) > 0 {
+		last = attempts[len(attempts)-1]
+	}
 	switch {
-	case running && next:
+	case next && last.Status == string(store.AttemptOpen):
 		return TaskRunning, outcome.Verdict, s.Reason
-	case next && len(attempts) > 0:
-		return TaskWaiting, outcome.Verdict, attempts[len(attempts)-1].Reason
+	case (next || parked) && len(attempts) > 0:
+		return TaskWaiting, outcome.Verdict, last.Reason
 	case has && outcome.Verdict == "failed":
 		return TaskFailed, outcome.Verdict, outcome.Reason
 	case has:
 		return TaskDone, outcome.Verdict, outcome.Reason
-	case s.Phase.Ended() && !next:
+	case next:
+		return TaskPending, "", ""
+	case len(attempts) > 0 && s.Phase == rollout.Aborted:
+		return TaskDone, "aborted", s.Reason
+	case len(attempts) > 0 && (s.Ending != nil || s.Phase.Ended()):
+		return TaskFailed, "failed", last.Reason
+	case s.Phase.Ended():
 		return TaskNotTaken, "", ""
 	}
 	return TaskPending, "", ""

@@ -35,6 +35,7 @@ type world struct {
 	actors   []string
 	refuse   error // what the parts answer with, when set
 	document string
+	models   []Model
 }
 
 func newWorld(t *testing.T) *world {
@@ -90,7 +91,7 @@ func (w *world) Unblock(_ context.Context, actor, _ string, _ UnblockRequest) er
 	return w.refuse
 }
 
-func (w *world) Models(context.Context) ([]Model, error) { return nil, w.refuse }
+func (w *world) Models(context.Context) ([]Model, error) { return w.models, w.refuse }
 
 func (w *world) Routing(context.Context, string) ([]byte, int64, error) {
 	return []byte(w.document), 7, w.refuse
