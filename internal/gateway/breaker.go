@@ -52,7 +52,7 @@ const (
 )
 
 // report takes a result. While open only the probe's counts: what was sent before the breaker opened says nothing new.
-func (b *breaker) report(t ticket, res attemptResult, now time.Time, limit int, pause time.Duration) {
+func (b *breaker) report(t ticket, res attemptResult, now time.Time, limit int, pause time.Duration) { //nolint:revive // argument-limit: called once, and a struct would only rename them
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if t.probe {

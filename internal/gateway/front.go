@@ -162,7 +162,7 @@ func (s *Server) metrics(ctx *fasthttp.RequestCtx, resp *Response) {
 		resp.fail(http.StatusInternalServerError, "the metrics could not be gathered: see the log of the gateway")
 		return
 	}
-	format := expfmt.Negotiate(http.Header{"Accept": {string(ctx.Request.Header.Peek("Accept"))}})
+	format := expfmt.NegotiateAccept(http.Header{"Accept": {string(ctx.Request.Header.Peek("Accept"))}}, expfmt.DefaultAcceptedFormats()...)
 	var out bytes.Buffer
 	enc := expfmt.NewEncoder(&out, format)
 	for _, f := range families {

@@ -5,7 +5,6 @@ package gateway
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math"
@@ -139,7 +138,7 @@ func withDefaults(o Options) Options {
 	def(&o.OnControllerLost, LostChampion)
 	o.Keys = o.Keys.withDefaults()
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()

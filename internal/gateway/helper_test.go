@@ -180,6 +180,7 @@ func start(t testing.TB, o ServerOptions) (url string, stop func() error) {
 
 // client is an HTTP client whose connections end with the test.
 func client(t testing.TB) *http.Client {
+	t.Helper()
 	tr := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 30 * time.Second}

@@ -59,7 +59,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // emit is for one number; a number that cannot be shown shows as an error of the scrape.
-func emit(ch chan<- prometheus.Metric, d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) {
+func emit(ch chan<- prometheus.Metric, d *prometheus.Desc, kind prometheus.ValueType, v float64, labels ...string) { //nolint:revive // argument-limit: the order is that of the library's own constructor
 	m, err := prometheus.NewConstMetric(d, kind, v, labels...)
 	if err != nil {
 		m = prometheus.NewInvalidMetric(d, err)

@@ -134,7 +134,7 @@ func (s *Server) badRequest(ctx *fasthttp.RequestCtx, err error) {
 }
 
 // health answers GET /health: 200 when the champion answers, with several models when one of them does. The body tells each.
-func (s *Server) health(ctx *fasthttp.RequestCtx, resp *Response) {
+func (s *Server) health(_ *fasthttp.RequestCtx, resp *Response) {
 	models := map[string]string{}
 	ready := false
 	for name, err := range s.opts.Gateway.Health(s.base()) {

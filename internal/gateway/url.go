@@ -152,7 +152,7 @@ func (u *URL) request(ctx context.Context, req *Request) (*http.Request, error) 
 		header["User-Agent"] = nil // none came, so none goes
 	}
 	if u.opts.Repeat == FailoverOn && header["Idempotency-Key"] == nil {
-		header["X-Idempotency-Key"] = header["X-Idempotency-Key"] // present and empty: the transport may repeat a POST on a dead kept connection
+		header["X-Idempotency-Key"] = append([]string(nil), header["X-Idempotency-Key"]...) // present and empty: the transport may repeat a POST on a dead kept connection
 	}
 	out := (&http.Request{Method: req.Method, URL: &target, Host: u.base.Host, Header: header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(ctx)
 	if len(req.Body) > 0 {

@@ -174,6 +174,6 @@ func TestIdentity(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := u.CheckIdentity(ctx, "41"); err == nil {
-		t.Error("a cancelled check: no error")
+		t.Error("a canceled check: no error")
 	}
 }

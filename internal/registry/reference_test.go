@@ -140,7 +140,7 @@ func (w *pair) transition(name string, n int) bool {
 	m := w.ref[name]
 	stage, archive := one(w.r, "None", "Staging", "Production", "Archived"), w.r.IntN(2) == 0
 	spelled := one(w.r, stage, strings.ToLower(stage))
-	allowed := m.version(n) != nil && !(archive && (stage == "None" || stage == "Archived"))
+	allowed := m.version(n) != nil && (!archive || stage != "None" && stage != "Archived")
 	body := fields{"name": name, "version": n, "stage": spelled, "archive_existing_versions": archive}
 	return w.both("POST", versions+"transition-stage", body, allowed, func() {
 		for i, v := range m.versions {

@@ -146,7 +146,7 @@ func (c *change) succeed(node Node, r Result) error {
 	case KindDeploy:
 		c.deployed(node, r)
 	case KindMonitor:
-		c.monitored(node, r)
+		c.monitored(node)
 	case KindPromote:
 		c.promoted(node, r)
 	case KindRollback:

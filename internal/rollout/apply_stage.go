@@ -140,7 +140,7 @@ func (c *change) nextDecide() Node {
 }
 
 // monitored closes a bake. One that returns before it is over is simply begun again.
-func (c *change) monitored(node Node, r Result) {
+func (c *change) monitored(node Node) {
 	c.Stage.Restart = false
 	c.stopWhenOver()
 	switch {

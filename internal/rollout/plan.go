@@ -30,7 +30,7 @@ type Plan struct {
 	Notifications []string `json:"notifications"`
 }
 
-// Gate is the offline comparison on labelled data.
+// Gate is the offline comparison on labeled data.
 type Gate struct {
 	// Off switches the gate off by name, in the plan or with --no-gate; Reason then says why.
 	Off    bool   `json:"off,omitempty"`

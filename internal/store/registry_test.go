@@ -31,7 +31,7 @@ func TestRegistryEventsAreAppendOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer raw.Close() //nolint:errcheck // nothing was written
+	defer raw.Close()
 	for _, statement := range []string{
 		`UPDATE registry_events SET actor = 'x'`, `DELETE FROM registry_events`,
 		`REPLACE INTO registry_events (seq, at, actor, kind, name, version, before_value, after_value) VALUES (1, 0, 'x', '', '', 0, '', '')`,

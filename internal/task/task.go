@@ -77,7 +77,7 @@ type GatewayView struct {
 	Err        string `json:"error,omitempty"`
 }
 
-// Gate compares challenger and champion on labelled rows. An error that wraps ErrFinal means that it could not judge.
+// Gate compares challenger and champion on labeled rows. An error that wraps ErrFinal means that it could not judge.
 type Gate interface {
 	Compare(ctx context.Context, s rollout.State) (compare.Report, error)
 }

@@ -64,7 +64,7 @@ func (d Document) encode(control *Control) ([]byte, error) {
 		if out.Len() > 1 {
 			out.WriteByte(',')
 		}
-		out.WriteString(fmt.Sprintf("%q:", key))
+		fmt.Fprintf(&out, "%q:", key)
 		return appendJSON(&out, v)
 	}
 	pairs := []struct {

@@ -8,7 +8,7 @@ import (
 )
 
 // Document is one traffic_routing.json as a value: the five keys that old readers know, the rollback time, Serin's own key, and everything else untouched.
-type Document struct {
+type Document struct { //nolint:recvcheck // the pointer methods fill it while it is parsed
 	CanaryEnabled bool
 	// CanaryPct and ChampionPct are percent, 0 to 100, and sum to 100.
 	CanaryPct     float64
