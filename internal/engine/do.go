@@ -191,6 +191,9 @@ func reachable(s rollout.State, target rollout.Node) error {
 	if onPath(target) {
 		return nil
 	}
+	if !s.Phase.Ended() && (s.Ending != nil || s.Stage != nil && s.Stage.Verdict == rollout.OnUnhealthy) {
+		return nil // its bake has failed: the running monitor returns, and the way back follows
+	}
 	node, ok := rollout.Find(rollout.Graph(s.Plan, s.Kind), s.Task)
 	if ok && onPath(node) && (node.Kind != rollout.KindDecide || a.Do == nil) {
 		return fmt.Errorf("%s of rollout %s: %w: it is at %s", target.ID, s.ID, rollout.ErrIllegal, s.Task)
