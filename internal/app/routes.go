@@ -234,11 +234,7 @@ func (k *keeper) report(doc traffic.Document, err error) {
 // table is what the document says, with versions for the references of one that is not Serin's.
 func (k *keeper) table(ctx context.Context, doc traffic.Document) (traffic.Table, error) {
 	if doc.ProductionURI == "" {
-		doc.ProductionURI = "models:/" + k.model.Name + "/" + string(model.StageProduction)
-		if ref, ok := championRef(k.models.planOf(k.model.Name)); ok {
-			doc.ProductionURI = ref.String()
-		}
-		doc.ChampionPct = 100
+		doc.ProductionURI, doc.ChampionPct = k.unroutedChampion(ctx), 100
 	}
 	t := doc.Table(k.model.Name)
 	if k.model.OnControllerLost == config.LostKeep {
@@ -259,6 +255,24 @@ func (k *keeper) table(ctx context.Context, doc traffic.Document) (traffic.Table
 		t.Canary.Pin = pin
 	}
 	return k.inSlots(t), nil
+}
+
+// unroutedChampion is the reference of the champion as long as there is no routing document: what the plan follows, or the plan's champion
+// where nothing has been promoted yet, as with aliases that the first promotion makes.
+func (k *keeper) unroutedChampion(ctx context.Context) string {
+	plan := k.models.planOf(k.model.Name)
+	ref, ok := championRef(plan)
+	if ok {
+		_, err := k.client.Resolve(ctx, ref)
+		ok = !errors.Is(err, mlflow.ErrNotFound)
+	}
+	if !ok {
+		var err error
+		if ref, err = registered(plan.Model, plan.Champion); err != nil {
+			ref = model.Ref{Kind: model.RefStage, Name: k.model.Name, Stage: model.StageProduction}
+		}
+	}
+	return ref.String()
 }
 
 // champion asks the registry who the champion is. When it cannot be asked, the one that served last is: doubt serves the champion.
