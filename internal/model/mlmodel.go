@@ -172,14 +172,24 @@ func (m *MLmodel) checkPaths() error {
 // columnJSON is one entry of a signature, which is JSON inside YAML. The type is a string in every column that MLflow writes; a name is a number
 // where a data frame had numbered columns. Source: mlflow/types/schema.py.
 type columnJSON struct {
-	Name     any    `json:"name"`
-	Type     string `json:"type"`
-	Required *bool  `json:"required"`
-	Optional bool   `json:"optional"` // before MLflow 2.6
+	Name     json.RawMessage `json:"name"`
+	Type     string          `json:"type"`
+	Required *bool           `json:"required"`
+	Optional bool            `json:"optional"` // before MLflow 2.6
 	Tensor   *struct {
 		DType string  `json:"dtype"`
 		Shape []int64 `json:"shape"`
 	} `json:"tensor-spec"`
+}
+
+// columnName gives a name as it is written: a float64 in between would turn column 1000000 into 1e+06. What is neither text nor number, such as
+// the list that a data frame with several levels of columns leaves, is its JSON.
+func columnName(raw json.RawMessage) string {
+	var text string
+	if len(raw) == 0 || json.Unmarshal(raw, &text) == nil { // null leaves it empty
+		return text
+	}
+	return string(raw)
 }
 
 // parseColumns reads a list of columns. The empty text and null are no signature.
@@ -196,10 +206,7 @@ func parseColumns(text string) ([]Column, error) {
 		if e.Type == "" {
 			return nil, fmt.Errorf("column %d has no type: log the model again with infer_signature", i+1)
 		}
-		c := Column{Type: e.Type, Required: !e.Optional && (e.Required == nil || *e.Required)}
-		if e.Name != nil {
-			c.Name = fmt.Sprint(e.Name)
-		}
+		c := Column{Name: columnName(e.Name), Type: e.Type, Required: !e.Optional && (e.Required == nil || *e.Required)}
 		if e.Type == "tensor" {
 			if e.Tensor == nil {
 				return nil, fmt.Errorf("column %d is a tensor without tensor-spec: log the model again with infer_signature", i+1)

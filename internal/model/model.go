@@ -84,7 +84,9 @@ func ParseRef(s string) (Ref, error) {
 
 func parseRegistered(s string) (Ref, error) {
 	body := strings.TrimLeft(strings.TrimPrefix(s, "models:"), "/")
-	if name, alias, ok := strings.Cut(body, "@"); ok {
+	i := strings.LastIndexByte(body, '/')
+	if at := strings.LastIndexByte(body, '@'); at >= 0 && i < 0 { // with a '/' the '@' is part of the name, as MLflow reads it
+		name, alias := body[:at], body[at+1:]
 		if err := ValidateName(name); err != nil {
 			return Ref{}, fmt.Errorf("model reference %q: %w", s, err)
 		}
@@ -93,7 +95,6 @@ func parseRegistered(s string) (Ref, error) {
 		}
 		return Ref{Kind: RefAlias, Name: name, Alias: alias}, nil
 	}
-	i := strings.LastIndexByte(body, '/')
 	if i < 0 {
 		return Ref{}, fmt.Errorf("model reference %q names no stage, version or alias: write models:/%s/Production, models:/%s/3 or models:/%s@champion", s, body, body, body)
 	}
