@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,8 +25,8 @@ import (
 
 // checkPath undoes percent encoding again and again, as the real server does, and refuses what leaves the tree.
 func checkPath(p string) (string, error) {
-	p = decodeFully(p)
-	if strings.Contains(p, "#") || model.ValidatePath(p) != nil {
+	p, ok := decodeFully(p)
+	if !ok || strings.Contains(p, "#") || model.ValidatePath(p) != nil {
 		return "", invalid("Invalid path")
 	}
 	return p, nil
@@ -66,7 +67,7 @@ func (s *Server) artifactsBelow(ctx context.Context, folder string) (below []sto
 // entries gives the files and folders right below folder, by name. The list is never null: the Python client cannot read that.
 func entries(folder string, below []store.Artifact) []fileOut {
 	out := []fileOut{}
-	for _, a := range below { // sorted by path, so the files of a folder stand together
+	for _, a := range below { // by path, so the files of a folder stand together
 		rest := a.Path
 		if folder != "" {
 			rest = a.Path[len(folder)+1:]
@@ -75,10 +76,11 @@ func entries(folder string, below []store.Artifact) []fileOut {
 		switch {
 		case !deeper:
 			out = append(out, fileOut{Path: name, Size: &a.Size})
-		case !slices.ContainsFunc(out, func(have fileOut) bool { return have.Path == name }):
+		case len(out) == 0 || out[len(out)-1].Path != name:
 			out = append(out, fileOut{Path: name, IsDir: true})
 		}
 	}
+	slices.SortFunc(out, func(a, b fileOut) int { return cmp.Compare(a.Path, b.Path) })
 	return out
 }
 

@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"serin/internal/model"
 	"serin/internal/store"
 )
 
-// The limits of MLflow's validation. Source: mlflow/utils/validation.py.
+// The limits of MLflow's validation, in characters. Source: mlflow/utils/validation.py.
 const (
 	maxTagKey   = 250
 	maxTagValue = 100_000
@@ -91,9 +92,9 @@ func checkTag(t tag) error {
 	switch {
 	case t.Key == "":
 		return missing("key")
-	case len(t.Key) > maxTagKey:
+	case utf8.RuneCountInString(string(t.Key)) > maxTagKey:
 		return invalid("'key' exceeds the maximum length of %d characters", maxTagKey)
-	case len(t.Value) > maxTagValue:
+	case utf8.RuneCountInString(string(t.Value)) > maxTagValue:
 		return invalid("'value' exceeds the maximum length of %d characters", maxTagValue)
 	}
 	return nil

@@ -18,16 +18,17 @@ func resolveSource(ctx context.Context, tx *store.Tx, v *store.ModelVersion) err
 	if err != nil || hasDotDot(v.Source) {
 		return badSource(v.Source, "It is not a URL, or has '..' in its path.")
 	}
-	switch u.Scheme {
-	case "", "file":
+	switch {
+	case u.Scheme == "", u.Scheme == "file", len(u.Scheme) == 1: // one letter is a drive
 		return badSource(v.Source, "A folder of this machine is not accepted: upload the files to mlflow-artifacts:/, or use `serin register`.")
-	case "runs":
+	case u.Scheme == "runs":
 		return badSource(v.Source, "Runs are not in this version of serin's registry.")
-	case "models":
+	case u.Scheme == "models":
 		return resolveModel(ctx, tx, v)
-	case "mlflow-artifacts":
-		path := strings.Trim(u.Path, "/")
-		if u.Host != "" || model.ValidatePath(path) != nil {
+	case u.Scheme == "mlflow-artifacts":
+		// Decoded as an upload's path is, or the version would point beside the files that it protects.
+		path, ok := decodeFully(strings.Trim(u.Path, "/"))
+		if !ok || u.Host != "" || strings.Contains(path, "#") || model.ValidatePath(path) != nil {
 			return badSource(v.Source, "Give mlflow-artifacts:/ and a path.")
 		}
 		v.Storage = store.ArtifactScheme + path
@@ -84,9 +85,12 @@ func versionOf(ctx context.Context, tx *store.Tx, ref model.Ref) (store.ModelVer
 	return store.ModelVersion{}, &apiError{status: http.StatusNotFound, code: codeNotFound, message: fmt.Sprintf("No versions of model with name '%s' and stage '%s' found", ref.Name, ref.Stage)}
 }
 
-// hasDotDot looks for '..' as MLflow does: percent-decoded again and again, with either separator.
+// hasDotDot looks for '..' as MLflow does: percent-decoded again and again, with either separator. What is escaped deeper than that hides something.
 func hasDotDot(s string) bool {
-	s = decodeFully(s)
+	s, ok := decodeFully(s)
+	if !ok {
+		return true
+	}
 	for _, part := range strings.FieldsFunc(s, func(r rune) bool { return r == '/' || r == '\\' || r == '?' || r == '#' }) {
 		if part == ".." {
 			return true
@@ -95,13 +99,17 @@ func hasDotDot(s string) bool {
 	return false
 }
 
-// decodeFully undoes percent encoding until nothing changes; a broken escape ends it.
-func decodeFully(s string) string {
-	for { // each round makes the text shorter
+// maxEscapes bounds the rounds of decodeFully: each costs a pass over the text, and nobody escapes escapes that often in good faith.
+const maxEscapes = 10
+
+// decodeFully undoes percent encoding until nothing changes; a broken escape ends it. It is false for what is still escaped after maxEscapes rounds.
+func decodeFully(s string) (string, bool) {
+	for range maxEscapes {
 		decoded, err := url.PathUnescape(s)
 		if err != nil || decoded == s {
-			return s
+			return s, true
 		}
 		s = decoded
 	}
+	return s, false
 }
