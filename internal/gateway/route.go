@@ -91,12 +91,10 @@ func (g *Gateway) release(r *route) {
 // version in the same role stopped.
 func (g *Gateway) Swap(name string, in Route) {
 	g.mu.Lock()
-	s := (*g.slots.Load())[name]
+	slots := *g.slots.Load()
+	s := slots[name]
 	if s == nil {
 		s = &slot{name: name}
-		slots := maps.Clone(*g.slots.Load())
-		slots[name] = s
-		defer g.slots.Store(&slots) // when the route is in place
 	}
 	old := s.route.Load()
 	next := g.newRoute(s, in)
@@ -106,6 +104,11 @@ func (g *Gateway) Swap(name string, in Route) {
 	}
 	s.route.Store(next)
 	s.reloadFailed.Store(false)
+	if slots[name] == nil { // a new model shows when its route is in place, and before another change copies the map
+		slots = maps.Clone(slots)
+		slots[name] = s
+		g.slots.Store(&slots)
+	}
 	g.mu.Unlock()
 	if old != nil {
 		g.release(old)

@@ -59,9 +59,9 @@ type URL struct {
 func NewURL(o URLOptions) (*URL, error) {
 	base, err := url.Parse(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("backend url: %w", err)
+		return nil, errors.New("backend url cannot be read, and is not shown because it may hold a password: give the base of the model server, such as http://host:8001")
 	}
-	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.RawQuery != "" || base.User != nil {
+	if (base.Scheme != "http" && base.Scheme != "https") || base.Host == "" || base.RawQuery != "" || base.ForceQuery || base.Fragment != "" || base.User != nil {
 		return nil, fmt.Errorf("backend url %q: give the base of the model server, such as http://host:8001", base.Redacted())
 	}
 	if strings.HasSuffix(base.Path, invocations) {
