@@ -113,7 +113,7 @@ func (o *compareOptions) standAlone(ctx context.Context) error {
 	if c.Gate, err = o.gate(cfg, c.Challenger.Name); err != nil {
 		return err
 	}
-	return o.onBench(ctx, c.Champion.Registered() || c.Challenger.Registered(), func(b *app.Bench) error {
+	return o.onBench(ctx, []model.Ref{c.Champion, c.Challenger}, func(b *app.Bench) error {
 		report, err := b.Compare(ctx, c)
 		if err != nil {
 			return fmt.Errorf("could not judge: %w", err)

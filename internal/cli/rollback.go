@@ -249,16 +249,17 @@ func (o *rollbackOptions) tell(ctx context.Context, cfg config.Config, t target,
 	}
 	out.Rollout, out.Phase = answer.Rollout, string(answer.Phase)
 	for _, line := range answer.Done {
-		if !slices.Contains(out.Done, line) && !(len(out.Done) > 0 && strings.HasPrefix(line, t.Path())) {
-			out.Done = append(out.Done, line)
+		if len(out.Done) > 0 && strings.HasPrefix(line, t.Path()) {
+			continue // the file is as we have left it
 		}
+		out.Done = append(out.Done, line)
 	}
 	out.Owed = append(out.Owed, answer.Owed...)
 	return true, nil
 }
 
 // store opens the store of the data folder when it has one and nobody holds it, with the routing file at path; else it says what is owed and why.
-func (o *rollbackOptions) store(ctx context.Context, cfg config.Config, path string, silence error) (s *session, owed string) { //nolint:revive // argument-limit: what it opens, and why nobody else could be asked
+func (o *rollbackOptions) store(ctx context.Context, cfg config.Config, path string, silence error) (s *session, owed string) {
 	if !hasStore(cfg.Data) {
 		if silence != nil {
 			return nil, fmt.Sprintf("the rollout does not know yet, the server finds the file changed when it is back (%s)", oneLine(silence.Error()))

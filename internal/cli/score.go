@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,7 +53,7 @@ func (o *scoreOptions) run(ctx context.Context) error {
 	if err != nil {
 		return usage("score --model: %w", err)
 	}
-	return o.onBench(ctx, ref.Registered(), func(b *app.Bench) error {
+	return o.onBench(ctx, []model.Ref{ref}, func(b *app.Bench) error {
 		output := app.OutputPrediction
 		if o.margin {
 			output = app.OutputMargin
@@ -66,14 +67,14 @@ func (o *scoreOptions) run(ctx context.Context) error {
 	})
 }
 
-// onBench runs fn with a bench: that of a session when a registry is needed, one for paths and URLs otherwise.
-func (r *root) onBench(ctx context.Context, needsRegistry bool, fn func(*app.Bench) error) error { //nolint:revive // flag-parameter: what it is for
+// onBench runs fn with a bench for these references: that of a session when one of them is of the registry, one for paths and URLs otherwise.
+func (r *root) onBench(ctx context.Context, refs []model.Ref, fn func(*app.Bench) error) error {
 	cfg, err := r.load()
 	if err != nil {
 		return err
 	}
 	switch {
-	case !needsRegistry:
+	case !slices.ContainsFunc(refs, model.Ref.Registered):
 		b, err := app.NewBench(app.BenchOptions{Config: cfg, Logger: r.notices()})
 		if err != nil {
 			return err

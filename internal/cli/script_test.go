@@ -130,6 +130,9 @@ func sendSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if err := syscall.Kill(pid, signals[args[0]]); err != nil {
 		ts.Fatalf("%v", err)
 	}
+	if args[0] == "STOP" { // a script that fails must not wait for ever for a process that is stopped
+		ts.Defer(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	}
 }
 
 // within DURATION PROGRAM ARGS...: the program succeeds, and in this time.
