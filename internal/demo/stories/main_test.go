@@ -17,6 +17,7 @@ import (
 
 	"serin/internal/analysis"
 	"serin/internal/api"
+	"serin/internal/mlflow"
 	"serin/internal/rollout"
 )
 
@@ -308,4 +309,14 @@ func playing(t *testing.T, tl *telling, answers int64) (stop func()) {
 	tl.player = player
 	eventually(t, fmt.Sprint(answers, " answers"), func() bool { return player.Snapshot().Total.Answered >= answers })
 	return stop
+}
+
+// registryAt is a client of a registry that tries once.
+func registryAt(t *testing.T, url string) *mlflow.Client {
+	t.Helper()
+	c, err := mlflow.New(mlflow.Options{TrackingURI: url, CacheDir: t.TempDir(), Attempts: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
