@@ -217,7 +217,7 @@ func (m *bake) sayOnce(text string) {
 func (m *bake) back(ctx context.Context) (rollout.Signals, error) {
 	doc, err := m.Router.Current(ctx, m.state.Model)
 	if err != nil || doc.Control == nil || foreign(m.state, doc) != nil || !doc.CanaryEnabled {
-		return rollout.Signals{}, nil // the loop says what is wrong with the file
+		return rollout.Signals{}, nil //nolint:nilerr // the loop says what is wrong with the file
 	}
 	m.leased = doc.Control.LeaseUntil.Add(-LeaseFor)
 	if !doc.Table(m.state.Model).LeaseLost(time.Now()) {

@@ -30,6 +30,15 @@ type stored struct {
 }
 
 func (s *stored) Scrapes(ctx context.Context, name string, after, until time.Time) ([]analysis.Scrape, error) {
+	if err := s.db.View(ctx, func(tx *store.Tx) error {
+		rows, err := tx.Rollouts(ctx, store.RolloutFilter{Model: name, Limit: 1})
+		if err == nil {
+			s.w.state = rows[0].State // what the scripted traffic goes by
+		}
+		return err
+	}); err != nil {
+		return nil, err
+	}
 	s.grow(until)
 	for ; s.saved < len(s.all); s.saved++ {
 		if err := s.db.SaveScrape(ctx, name, s.all[s.saved]); err != nil {
@@ -63,7 +72,7 @@ func tell(t *testing.T, set func(w *world, start time.Time)) string {
 	ctx, cancel := context.WithCancel(t.Context())
 	over := make(chan error, 1)
 	go func() { over <- e.Run(ctx) }()
-	text := wait(t, db, w, s.ID)
+	text := wait(t, db, s.ID)
 	cancel()
 	if err := <-over; err != nil {
 		t.Error(err)
@@ -75,7 +84,7 @@ func tell(t *testing.T, set func(w *world, start time.Time)) string {
 }
 
 // wait waits for the end of the rollout and writes down what the database says of it.
-func wait(t *testing.T, db *store.DB, w *world, id string) string {
+func wait(t *testing.T, db *store.DB, id string) string {
 	t.Helper()
 	var b strings.Builder
 	for range 3600 {
@@ -83,7 +92,6 @@ func wait(t *testing.T, db *store.DB, w *world, id string) string {
 		done := false
 		err := db.View(t.Context(), func(tx *store.Tx) error {
 			row, err := tx.Rollout(t.Context(), id)
-			w.state = row.State // what the scripted samples go by
 			if done = rollout.Next(row.State, time.Now()).Done; err != nil || !done {
 				return err
 			}

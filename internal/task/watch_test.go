@@ -205,7 +205,7 @@ func TestLines_AreOneLineEach(t *testing.T) {
 	if got := u.lines[0]; strings.Contains(got, "\n") {
 		t.Errorf("%q", got)
 	}
-	for in, want := range map[string]string{"": "", "a": "a", " a\n\tb  c\n": "a b c"} {
+	for in, want := range map[string]string{"": "", "a": "a", " a\n\tb  c\n": "a b c"} { //nolint:gocritic // mapKey: white space is what it is about
 		if got := oneLine(in); got != want {
 			t.Errorf("oneLine(%q) = %q, want %q", in, got, want)
 		}
