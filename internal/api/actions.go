@@ -72,7 +72,11 @@ func (s *Server) row(r *http.Request) (rollout.State, error) {
 	if err != nil {
 		return rollout.State{}, err
 	}
-	return v.(rollout.State), nil
+	row, ok := v.(rollout.State)
+	if !ok {
+		return row, fmt.Errorf("a row of type %T", v)
+	}
+	return row, nil
 }
 
 func (s *Server) perform(r *http.Request) (any, error) {

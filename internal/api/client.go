@@ -70,7 +70,7 @@ func (e *StatusError) Is(target error) bool {
 	return false
 }
 
-func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error { //nolint:revive // argument-limit: what one HTTP exchange has
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)

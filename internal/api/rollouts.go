@@ -41,7 +41,7 @@ func find(ctx context.Context, tx *store.Tx, id string) (rollout.State, error) {
 
 // read runs fn on the row that the request names.
 func read[T any](s *Server, r *http.Request, fn func(ctx context.Context, tx *store.Tx, row rollout.State) (T, error)) (v T, err error) {
-	err = s.Store.View(r.Context(), func(tx *store.Tx) error {
+	err = s.Store.View(r.Context(), func(tx *store.Tx) error { //nolint:contextcheck // the request's context is passed on
 		row, err := find(r.Context(), tx, r.PathValue("id"))
 		if err != nil {
 			return err
@@ -76,7 +76,7 @@ func (s *Server) list(r *http.Request) (any, error) {
 		return nil, fmt.Errorf("query limit=%d: %w: at most %d, go on with before=ID", limit, ErrInvalid, maxList)
 	}
 	out := []Rollout{}
-	err = s.Store.View(r.Context(), func(tx *store.Tx) error {
+	err = s.Store.View(r.Context(), func(tx *store.Tx) error { //nolint:contextcheck // the request's context is passed on
 		rows, err := tx.Rollouts(r.Context(), store.RolloutFilter{Model: r.URL.Query().Get("model"), Before: r.URL.Query().Get("before"), Limit: int(limit)})
 		if err != nil {
 			return err
@@ -140,7 +140,7 @@ func (s *Server) modelHistory(r *http.Request) (any, error) {
 		return nil, err
 	}
 	var out []HistoryEntry
-	err = s.Store.View(r.Context(), func(tx *store.Tx) (err error) {
+	err = s.Store.View(r.Context(), func(tx *store.Tx) (err error) { //nolint:contextcheck // the request's context is passed on
 		out, err = entries(tx.History(r.Context(), store.HistoryFilter{Model: r.PathValue("model"), After: after}))
 		return err
 	})

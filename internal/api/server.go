@@ -266,7 +266,7 @@ func (s *Server) routing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	if _, err := w.Write(document); err != nil {
+	if _, err := w.Write(document); err != nil { //nolint:gosec // G705: JSON of ours, sent as JSON
 		s.Logger.Warn("an answer was not sent whole", "err", err)
 	}
 }

@@ -55,7 +55,7 @@ func (a *App) gatewayAlone(ctx context.Context, g *gateway.Gateway, ready func(R
 		keepers = append(keepers, k)
 		wg.Go(func() { k.run(ctx) })
 	}
-	ln, err := net.Listen("tcp", a.cfg.Gateway.Listen)
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.cfg.Gateway.Listen)
 	if err != nil {
 		return fmt.Errorf("listen for the gateway: %w: choose another address with --gateway-listen", err)
 	}

@@ -269,7 +269,7 @@ func TestKeeper_RollbackInterruptsALoad(t *testing.T) {
 	k.registry.hang()
 	canary.Digest = "sha256:" + strings.Repeat("3", 64) // not in the cache: it is asked for, and nothing comes
 	k.deploy(t, champion, canary)
-	until(t, "the load has begun", func() bool { k.keeper.mu.Lock(); defer k.keeper.mu.Unlock(); return k.loading.Canary != nil })
+	until(t, "the load has begun", func() bool { k.mu.Lock(); defer k.mu.Unlock(); return k.loading.Canary != nil })
 	began := time.Now()
 	back, err := k.file.Update(t.Context(), func(prev traffic.Document) (traffic.Document, error) {
 		return traffic.Rollback(prev, traffic.RollbackParams{Model: fraud, URIs: traffic.URIStage, At: time.Now(), By: traffic.Author{Writer: "test"}})

@@ -199,7 +199,7 @@ func (o *operator) champion(ctx context.Context, name string) (model.Pin, error)
 	return o.resolver.Resolve(ctx, name, string(model.StageProduction))
 }
 
-func (o *operator) undoTo(ctx context.Context, name, to string, last rollout.State, from model.Pin) (model.Pin, error) {
+func (o *operator) undoTo(ctx context.Context, name, to string, last rollout.State, from model.Pin) (model.Pin, error) { //nolint:revive // argument-limit: called once
 	if to == "" {
 		before := last.Pins.Champion
 		if last.Kind == rollout.KindOfUndo || last.Pins.Challenger.Version != from.Version || before.Version == "" {
@@ -224,7 +224,7 @@ func (o *operator) undoTo(ctx context.Context, name, to string, last rollout.Sta
 }
 
 // Perform brings about one task of a rollout that commands drive, and what follows from it by itself.
-func (o *operator) Perform(ctx context.Context, actor, id, taskID string, r api.TaskRequest) (api.TaskAnswer, error) {
+func (o *operator) Perform(ctx context.Context, actor, id, taskID string, r api.TaskRequest) (api.TaskAnswer, error) { //nolint:revive // argument-limit: the parts of one request, from path, header and body
 	c := engine.Command{Rollout: id, Task: taskID, Actor: actor, Reason: r.Reason}
 	if c.Reason == "" {
 		c.Reason = "asked for by a command"
@@ -244,7 +244,7 @@ func (o *operator) Perform(ctx context.Context, actor, id, taskID string, r api.
 }
 
 // do brings the task about, then the tasks that nobody asks for: the decision after the gate, the messages, a rollback.
-func (o *operator) do(ctx context.Context, c engine.Command, once bool) (rollout.State, error) {
+func (o *operator) do(ctx context.Context, c engine.Command, once bool) (rollout.State, error) { //nolint:revive // flag-parameter: it is the request's --once
 	if once {
 		s, err := o.state(ctx, c.Rollout)
 		if err != nil {

@@ -99,11 +99,11 @@ func (f front) serve(ctx context.Context) error { return f.server.Serve(ctx, f.L
 
 // listen takes both addresses and serves the API.
 func (s *server) listen(ctx context.Context, cancel context.CancelCauseFunc) (front, error) {
-	apiListener, err := net.Listen("tcp", s.cfg.Server.Listen)
+	apiListener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Server.Listen)
 	if err != nil {
 		return front{}, fmt.Errorf("listen for the API: %w: choose another address with --listen", err)
 	}
-	gatewayListener, err := net.Listen("tcp", s.cfg.Gateway.Listen)
+	gatewayListener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Gateway.Listen)
 	if err != nil {
 		return front{}, errors.Join(fmt.Errorf("listen for the gateway: %w: choose another address with --gateway-listen", err), apiListener.Close())
 	}

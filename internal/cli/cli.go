@@ -74,7 +74,7 @@ type root struct {
 // Main runs one command and gives its exit code. An error is one line on stderr.
 func Main(ctx context.Context, args []string, env Env) int {
 	r := &root{Env: env}
-	cmd := r.command()
+	cmd := r.command() //nolint:contextcheck // the commands take theirs from cobra
 	cmd.SetArgs(args)
 	cmd.SetIn(env.Stdin)
 	cmd.SetOut(env.Stdout)

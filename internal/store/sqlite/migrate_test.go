@@ -84,7 +84,7 @@ func TestLookUpsUseAnIndex(t *testing.T) {
 		`SELECT count(*) FROM model_versions WHERE storage = 's'`,
 		`SELECT value FROM meta WHERE key = 'k'`,
 	} {
-		rows, err := other.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query)
+		rows, err := other.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query) //nolint:sqlclosecheck // closed at the end of its round
 		if err != nil {
 			t.Fatal(err)
 		}

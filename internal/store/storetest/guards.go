@@ -161,7 +161,7 @@ func oneWins(t *testing.T, db *store.DB) {
 		row, err = tx.OpenRollout(ctx, "fraud")
 		return err
 	})
-	if won := together(t, db, n, func(ctx context.Context, tx *store.Tx, i int) error {
+	if won := together(t, db, n, func(ctx context.Context, tx *store.Tx, _ int) error {
 		_, err := tx.SaveRollout(ctx, row, Epoch)
 		return err
 	}); won != 1 {
@@ -172,7 +172,7 @@ func oneWins(t *testing.T, db *store.DB) {
 		_, err := tx.OpenAttempt(ctx, key.Rollout, key.Task, Epoch)
 		return err
 	})
-	if won := together(t, db, n, func(ctx context.Context, tx *store.Tx, i int) error {
+	if won := together(t, db, n, func(ctx context.Context, tx *store.Tx, _ int) error {
 		return tx.CloseAttempt(ctx, store.Closing{AttemptKey: key, Status: store.AttemptDone, At: Epoch})
 	}); won != 1 {
 		t.Errorf("%d of %d closed one attempt", won, n)
@@ -185,7 +185,7 @@ func numbersAreGivenOnce(t *testing.T, db *store.DB) {
 	insert(t, db, State(t, "r1", "fraud"))
 	addModel(t, db, "m", 0)
 	numbers := map[string][]int64{}
-	won := together(t, db, n, func(ctx context.Context, tx *store.Tx, i int) error {
+	won := together(t, db, n, func(ctx context.Context, tx *store.Tx, _ int) error {
 		attempt, err1 := tx.OpenAttempt(ctx, "r1", "admit", Epoch)
 		sig, err2 := tx.AddSignal(ctx, "r1", rollout.Signal{Name: rollout.SignalPause, Actor: "ann", Reason: "x"}, Epoch)
 		v, err3 := tx.CreateModelVersion(ctx, version("m"))
