@@ -85,8 +85,10 @@ func situations(t *testing.T) map[string]*world {
 
 func newUndo(t *testing.T) *world {
 	t.Helper()
-	s, events, err := StartUndo(UndoParams{ID: "u1", Of: "r1", Plan: testPlan(), Driver: DriverLocal, Actor: "ann", Reason: "chargebacks",
-		To: model.Pin{Version: "41"}, From: model.Pin{Version: "42"}, Salt: "a", NextSalt: "b"}, epoch)
+	s, events, err := StartUndo(UndoParams{
+		ID: "u1", Of: "r1", Plan: testPlan(), Driver: DriverLocal, Actor: "ann", Reason: "chargebacks",
+		To: model.Pin{Version: "41"}, From: model.Pin{Version: "42"}, Salt: "a", NextSalt: "b",
+	}, epoch)
 	if err != nil {
 		t.Fatal(err)
 	}

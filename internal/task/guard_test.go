@@ -22,8 +22,10 @@ var otherHand = map[string]struct {
 	"a key of their own": {func(w *world) {
 		w.edit(`"canary_enabled"`, `"team": "risk", "canary_enabled"`)
 	}, nil},
-	"disabled, our key kept": {func(w *world) { w.disable() },
-		&rollout.Foreign{Disabled: true, Writer: "serin test:1", Reason: "the canary was disabled in the routing file"}},
+	"disabled, our key kept": {
+		func(w *world) { w.disable() },
+		&rollout.Foreign{Disabled: true, Writer: "serin test:1", Reason: "the canary was disabled in the routing file"},
+	},
 	"five keys, disabled": {func(w *world) {
 		w.five(`{"canary_enabled": false, "canary_traffic_pct": 0, "canary_model_uri": "models:/fraud/Staging", "champion_traffic_pct": 100, "production_model_uri": "models:/fraud/Production"}`)
 	}, &rollout.Foreign{Disabled: true, Writer: "another writer", Reason: "the canary was disabled in the routing file"}},
@@ -33,21 +35,33 @@ var otherHand = map[string]struct {
 	"five keys, our weight": {func(w *world) {
 		w.five(`{"canary_enabled": true, "canary_traffic_pct": 5, "canary_model_uri": "models:/fraud/Staging", "champion_traffic_pct": 95, "production_model_uri": "models:/fraud/Production"}`)
 	}, &rollout.Foreign{Writer: "another writer", Reason: "it has a canary at 5 % that is not of rollout r1"}},
-	"another rollout": {func(w *world) { w.edit(`"rollout": "r1"`, `"rollout": "r0"`) },
-		&rollout.Foreign{Writer: "serin test:1", Reason: "it has a canary at 5 % that is not of rollout r1"}},
+	"another rollout": {
+		func(w *world) { w.edit(`"rollout": "r1"`, `"rollout": "r0"`) },
+		&rollout.Foreign{Writer: "serin test:1", Reason: "it has a canary at 5 % that is not of rollout r1"},
+	},
 	"more": {func(w *world) {
 		w.edit(`"canary_traffic_pct": 5`, `"canary_traffic_pct": 50`, `"champion_traffic_pct": 95`, `"champion_traffic_pct": 50`)
 	}, &rollout.Foreign{Writer: "serin test:1", Reason: "the canary has 50 %, not 5 %"}},
-	"another canary": {func(w *world) { w.edit(`"version": "42"`, `"version": "43"`) },
-		&rollout.Foreign{Writer: "serin test:1", Reason: "it names other versions"}},
-	"another model for readers of five keys": {func(w *world) { w.edit("models:/fraud/Staging", "models:/fraud/43") },
-		&rollout.Foreign{Writer: "serin test:1", Reason: "it sends the canary's requests to models:/fraud/43 and the champion's to models:/fraud/Production"}},
-	"another champion for readers of five keys": {func(w *world) { w.edit("models:/fraud/Production", "models:/fraud/40") },
-		&rollout.Foreign{Writer: "serin test:1", Reason: "it sends the canary's requests to models:/fraud/Staging and the champion's to models:/fraud/40"}},
-	"other customers": {func(w *world) { w.edit(`"salt": "s1"`, `"salt": "s9"`) },
-		&rollout.Foreign{Writer: "serin test:1", Reason: "it sends the canary's requests to models:/fraud/Staging and the champion's to models:/fraud/Production"}},
-	"gone": {func(w *world) { w.remove() },
-		&rollout.Foreign{Writer: "another writer", Reason: "the routing file is gone"}},
+	"another canary": {
+		func(w *world) { w.edit(`"version": "42"`, `"version": "43"`) },
+		&rollout.Foreign{Writer: "serin test:1", Reason: "it names other versions"},
+	},
+	"another model for readers of five keys": {
+		func(w *world) { w.edit("models:/fraud/Staging", "models:/fraud/43") },
+		&rollout.Foreign{Writer: "serin test:1", Reason: "it sends the canary's requests to models:/fraud/43 and the champion's to models:/fraud/Production"},
+	},
+	"another champion for readers of five keys": {
+		func(w *world) { w.edit("models:/fraud/Production", "models:/fraud/40") },
+		&rollout.Foreign{Writer: "serin test:1", Reason: "it sends the canary's requests to models:/fraud/Staging and the champion's to models:/fraud/40"},
+	},
+	"other customers": {
+		func(w *world) { w.edit(`"salt": "s1"`, `"salt": "s9"`) },
+		&rollout.Foreign{Writer: "serin test:1", Reason: "it sends the canary's requests to models:/fraud/Staging and the champion's to models:/fraud/Production"},
+	},
+	"gone": {
+		func(w *world) { w.remove() },
+		&rollout.Foreign{Writer: "another writer", Reason: "the routing file is gone"},
+	},
 }
 
 // five replaces the file by a text of a writer that knows nothing of Serin.

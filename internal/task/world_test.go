@@ -84,8 +84,10 @@ func short() rollout.Plan {
 	p := rollout.DefaultPlan("fraud")
 	p.Gate.Data, p.Gate.Label = "/data/holdout.csv", "is_fraud"
 	p.Steps = []rollout.Step{
-		{Kind: rollout.StepSetWeight, Weight: 5}, {Kind: rollout.StepPause, Duration: 30 * time.Second},
-		{Kind: rollout.StepSetWeight, Weight: 25}, {Kind: rollout.StepPause, Duration: 30 * time.Second},
+		{Kind: rollout.StepSetWeight, Weight: 5},
+		{Kind: rollout.StepPause, Duration: 30 * time.Second},
+		{Kind: rollout.StepSetWeight, Weight: 25},
+		{Kind: rollout.StepPause, Duration: 30 * time.Second},
 		{Kind: rollout.StepSetWeight, Weight: 100},
 	}
 	p.Watch.Duration = 0

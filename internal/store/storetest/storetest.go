@@ -54,7 +54,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.DB) {
 		"rows point at rows":                 rowsPointAtRows,
 		"a view cannot write":                viewCannotWrite,
 		"a panic undoes":                     panicUndoes,
-		"a canceled context undoes":         cancelUndoes,
+		"a canceled context undoes":          cancelUndoes,
 		"one of many wins":                   oneWins,
 		"numbers are given once":             numbersAreGivenOnce,
 	} {
