@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"serin/internal/model"
 )
@@ -297,7 +298,8 @@ func (f *folder) open(_ context.Context, file string) (io.ReadCloser, int64, err
 		return nil, 0, err
 	}
 	defer root.Close() //nolint:errcheck // an opened file outlives its root
-	opened, err := root.Open(filepath.Join(f.rel, filepath.FromSlash(file)))
+	// Without waiting: opening a pipe that nobody writes to would not return, whatever ctx says.
+	opened, err := root.OpenFile(filepath.Join(f.rel, filepath.FromSlash(file)), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -112,20 +112,26 @@ func parseTrackingURI(s string) (*url.URL, error) {
 			"`mlflow server --backend-store-uri ...` and give its http URL", redact(s), ErrUnsupported)
 	case u.Host == "":
 		return nil, fmt.Errorf("registry address %s has no host: give one such as http://mlflow:5000", redact(s))
-	case u.RawQuery != "" || u.Fragment != "":
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, fmt.Errorf("registry address %s has a query or a fragment: give only scheme, host, port and path", redact(s))
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
 	return u, nil
 }
 
-// redact leaves out user info, which may hold a password.
+// redact leaves out user info and query: a password may stand in either, and a token in the place of the user's name.
 func redact(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
 		return "(unreadable)"
 	}
-	return u.Redacted()
+	if u.User != nil {
+		u.User = url.User("xxxxx")
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx"
+	}
+	return u.String()
 }
 
 // URL is the registry's address without credentials, as it stands in messages and cache keys.

@@ -33,6 +33,7 @@ func (d *downloader) run(ctx context.Context) error {
 		depth int
 	}
 	queue := []folder{{}}
+	seen := map[string]bool{}
 	for len(queue) > 0 {
 		dir := queue[0]
 		queue = queue[1:]
@@ -48,6 +49,10 @@ func (d *downloader) run(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			if seen[name] {
+				return fmt.Errorf("%w: %q is listed twice: which of them is meant?", ErrBadArtifact, name)
+			}
+			seen[name] = true
 			if e.dir {
 				queue = append(queue, folder{path: name, depth: dir.depth + 1})
 				if len(queue) > d.client.opts.MaxFiles {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"unicode"
 )
 
 // The errors that a caller branches on. Every error of this package that comes from the server wraps at most one of them.
@@ -163,8 +164,9 @@ func plainText(resp *http.Response, body []byte) string {
 	return string(body)
 }
 
+// oneLine is a server's text as it may be printed: one line, not long, and without the control characters that steer a terminal.
 func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	if len(s) > 300 {
 		s = strings.ToValidUTF8(s[:300], "") + "..."
 	}

@@ -214,7 +214,7 @@ func TestTrackingURI(t *testing.T) {
 		"http://":               "has no host",
 		"http://h/?a=b":         "query or a fragment",
 		"http://u:secret@\x7f/": "not a URL",
-		"ftp://u:secret@h/":     "u:xxxxx@h",
+		"ftp://u:secret@h/":     "xxxxx@h",
 	} {
 		_, err := mlflow.New(mlflow.Options{TrackingURI: uri})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
