@@ -64,7 +64,10 @@ func (d Document) encode(control *Control) ([]byte, error) {
 		if out.Len() > 1 {
 			out.WriteByte(',')
 		}
-		fmt.Fprintf(&out, "%q:", key)
+		if err := appendJSON(&out, key); err != nil { // not %q: Go and JSON escape differently
+			return err
+		}
+		out.WriteByte(':')
 		return appendJSON(&out, v)
 	}
 	pairs := []struct {

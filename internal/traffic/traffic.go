@@ -48,12 +48,12 @@ type Set struct{ ranges [][2]int }
 // Percent is the set of the first round(pct*100) buckets, so that a larger percentage only adds buckets: nobody leaves the canary when it grows.
 // pct is clamped to 0..100; NaN is 0.
 func Percent(pct float64) Set {
-	n := int(math.Round(pct * Buckets / 100))
-	switch {
-	case math.IsNaN(pct) || n <= 0:
+	if math.IsNaN(pct) {
 		return Set{}
-	case n > Buckets:
-		n = Buckets
+	}
+	n := int(math.Round(min(max(pct, 0), 100) * Buckets / 100)) // clamped first: a large float64 has no int
+	if n == 0 {
+		return Set{}
 	}
 	return Set{ranges: [][2]int{{0, n - 1}}}
 }
@@ -99,9 +99,16 @@ func (s Set) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads what MarshalJSON writes and refuses ranges that overlap or leave 0..Buckets-1.
 func (s *Set) UnmarshalJSON(b []byte) error {
-	var ranges [][2]int
-	if err := json.Unmarshal(b, &ranges); err != nil {
+	var lists [][]int // and not [][2]int, for which encoding/json drops and invents numbers
+	if err := json.Unmarshal(b, &lists); err != nil {
 		return fmt.Errorf("buckets: %w", err)
+	}
+	ranges := make([][2]int, len(lists))
+	for i, l := range lists {
+		if len(l) != 2 {
+			return fmt.Errorf("bucket range %v: a range has two numbers, its first and its last bucket", l)
+		}
+		ranges[i] = [2]int(l)
 	}
 	set, err := Ranges(ranges)
 	if err != nil {
