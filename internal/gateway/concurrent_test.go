@@ -20,7 +20,7 @@ import (
 func TestNewModelsAtOnceAreAllServed(t *testing.T) {
 	t.Parallel()
 	const n = 16
-	for round := range 200 {
+	for round := range 50 {
 		g := newGateway(t, Options{})
 		var want []string
 		var wg sync.WaitGroup
@@ -144,7 +144,7 @@ func TestScrapesUnderLoadNeverGoBack(t *testing.T) {
 		})
 	}
 	last := map[analysis.Role]float64{}
-	for range 300 {
+	for range 100 {
 		for _, role := range []analysis.Role{analysis.RoleChampion, analysis.RoleCanary} {
 			l := line(t, g, role)
 			all, _ := total(l)
@@ -235,7 +235,7 @@ func TestRequestsAroundARemoval(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, Options{})
 	var late atomic.Int64
-	for range 200 {
+	for range 60 {
 		var closed atomic.Bool
 		sc := scorerFunc(func(_ context.Context, _ string, _, out []byte) ([]byte, error) {
 			if closed.Load() {
