@@ -119,13 +119,17 @@ func TestAnswers(t *testing.T) {
 		{"first story", counters{}, counters{requests: map[string]int64{"canary 2": 10, "champion 1": 90}}, map[string]int64{"2": 10, "1": 90}},
 		{"promoted meanwhile", counters{}, counters{requests: map[string]int64{"canary 2": 10, "champion 2": 5, "champion 1": 90}}, map[string]int64{"2": 15, "1": 90}},
 		{
-			"a story before", counters{requests: map[string]int64{"canary 2": 10, "champion 1": 90, "champion 7": 3}},
-			counters{requests: map[string]int64{"canary 2": 14, "champion 1": 190, "champion 7": 3}}, map[string]int64{"2": 4, "1": 100},
+			"a story before",
+			counters{requests: map[string]int64{"canary 2": 10, "champion 1": 90, "champion 7": 3}},
+			counters{requests: map[string]int64{"canary 2": 14, "champion 1": 190, "champion 7": 3}},
+			map[string]int64{"2": 4, "1": 100},
 		},
 		{"rescues", counters{}, counters{requests: map[string]int64{"canary 2": 10, "champion 1": 90}, rescues: 3}, map[string]int64{"2": 7, "1": 93}},
 		{
-			"rescues before", counters{requests: map[string]int64{"canary 2": 10}, rescues: 3},
-			counters{requests: map[string]int64{"canary 2": 15}, rescues: 4}, map[string]int64{"2": 4, "1": 1},
+			"rescues before",
+			counters{requests: map[string]int64{"canary 2": 10}, rescues: 3},
+			counters{requests: map[string]int64{"canary 2": 15}, rescues: 4},
+			map[string]int64{"2": 4, "1": 1},
 		},
 		{"nothing", counters{}, counters{}, map[string]int64{}},
 	}

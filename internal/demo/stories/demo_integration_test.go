@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -194,5 +195,43 @@ func TestDemoEnds_Integration(t *testing.T) {
 			}
 			d.checkNothingLeft(t)
 		})
+	}
+}
+
+// TestDemoServerDies_Integration kills the server where no story wants it: the fault is told, and the folder is kept with the logs.
+func TestDemoServerDies_Integration(t *testing.T) {
+	d := startDemo(t, buildSerin(t), "-o", "json")
+	out := bufio.NewScanner(d.stdout)
+	await(t, out, "judging version 2 at 5 %")
+	killed := 0
+	for _, line := range d.servers(t) {
+		pid, args, _ := strings.Cut(line, " ")
+		if id, err := strconv.Atoi(pid); err == nil && strings.Contains(args, " serve ") {
+			killed++
+			if err := syscall.Kill(id, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	lines := await(t, out, "")
+	if code := d.exitCode(t); code != 1 || killed != 1 {
+		t.Errorf("exit code %d, %d servers killed", code, killed)
+	}
+	var s Summary
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &s); err != nil || s.OK || len(s.Stories) != 5 {
+		t.Fatalf("last line: %v: %s", err, lines[len(lines)-1])
+	}
+	wantFaults(t, s.Stories[0].Faults, "no serin server answers at ")
+	if last := s.Stories[4]; last.Outcome != notTold || last.Wanted != "succeeded" {
+		t.Errorf("last story %+v", last)
+	}
+	_, dir, _ := strings.Cut(strings.TrimSpace(d.stderr.String()), "see the table; its files are kept in ")
+	for _, name := range []string{"server.log", "gateway.log"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil || !strings.HasPrefix(dir, d.tmp) {
+			t.Errorf("stderr %q: %v", d.stderr.String(), err)
+		}
+	}
+	if left := d.servers(t); len(left) > 0 {
+		t.Errorf("left running: %q", left)
 	}
 }

@@ -132,6 +132,27 @@ func TestNarrator_TicksEveryFewSeconds(t *testing.T) {
 	}
 }
 
+// A log is of another program, and may be of a later one: nothing that went wrong may be left out, whatever else it says.
+func FuzzNarrator(f *testing.F) {
+	for _, line := range []string{"attempt 1 of admit started", "attempt 1 of admit finished: failed (x): y", "02:14:05 continue 2s: x, champion 1", "criterion a", "", "metric  "} {
+		f.Add("compare_models", line)
+		f.Add("monitor_5_percent", line)
+	}
+	f.Fuzz(func(t *testing.T, task, line string) {
+		n := narrator{hide: "/d/"}
+		e, told := n.hear(api.LogLine{Task: task, Line: line, At: time.Unix(9, 0)})
+		if e.Who != task {
+			t.Errorf("%q speaks as %q", task, e.Who)
+		}
+		if m := finishedLine.FindStringSubmatch(line); m != nil && m[2] != "done" && (!told || e.Kind != kindVerdict) {
+			t.Errorf("%q of %s is told: %v, as %q", line, task, told, e.Kind)
+		}
+		if told && e.Text == "" {
+			t.Errorf("%q of %s is told as nothing", line, task)
+		}
+	})
+}
+
 func TestPassOn(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t)

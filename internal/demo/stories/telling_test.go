@@ -331,7 +331,7 @@ func TestKillServer_ThatDoesNotStartAgain(t *testing.T) {
 	t.Parallel()
 	tl, _ := killing(t, "exits")
 	tl.story.during = killServer
-	tl.gatewayDies(t)
+	gatewayDies(t, tl)
 	done, err := killServer(t.Context(), tl, half())
 	if !done || err == nil || !strings.HasPrefix(err.Error(), "start the killed server again: serin helper: it ended before it was ready: exit status 3; its log is ") {
 		t.Errorf("done %v, error %v", done, err)
@@ -340,14 +340,9 @@ func TestKillServer_ThatDoesNotStartAgain(t *testing.T) {
 }
 
 // gatewayDies ends the customers, as a gateway does that dies with the server.
-func (t *telling) gatewayDies(tt *testing.T) {
-	tt.Helper()
-	player, stop, err := t.play(tt.Context(), t.story.model)
-	if err != nil {
-		tt.Fatal(err)
-	}
-	stop()
-	t.player = player
+func gatewayDies(t *testing.T, tl *telling) {
+	t.Helper()
+	playing(t, tl, 0)()
 }
 
 func TestCheckResumed(t *testing.T) {
