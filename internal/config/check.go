@@ -67,7 +67,7 @@ func checkURL(s string) (value, problem string) {
 		return "", "is no URL: write it like http://host:8080"
 	case u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
 		return "", fmt.Sprintf("%q is no HTTP address: write it like http://host:8080", shown)
-	case u.RawQuery != "" || u.Fragment != "":
+	case strings.ContainsAny(s, "?#"):
 		return "", fmt.Sprintf("%q has a query or a fragment: give the base address only", shown)
 	}
 	return strings.TrimRight(s, "/"), ""

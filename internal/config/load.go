@@ -157,7 +157,8 @@ func (l *loader) gateways(v strictyaml.Value) {
 			continue
 		}
 		if slices.Contains(l.cfg.Gateways, url) {
-			element.Faultf("%s is there twice: remove one of them", url)
+			shown, _ := redact(url)
+			element.Faultf("%s is there twice: remove one of them", shown)
 			continue
 		}
 		l.cfg.Gateways = append(l.cfg.Gateways, url)

@@ -100,7 +100,8 @@ func slots(v strictyaml.Value) []string {
 	case len(urls) != 2:
 		v.Faultf("has %d addresses: two slots are needed, one for the champion and one for the canary", len(urls))
 	case urls[0] == urls[1]:
-		v.Faultf("names %s twice: champion and canary need a slot each", urls[0])
+		shown, _ := redact(urls[0])
+		v.Faultf("names %s twice: champion and canary need a slot each", shown)
 	}
 	return urls
 }

@@ -73,7 +73,7 @@ func sorted(faults []Fault) []Fault {
 // oneLine keeps a message on one line, whatever a key or a value contains.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x2028 || r == 0x2029 {
+		if r < ' ' || r >= 0x7f && r <= 0x9f || r == 0x2028 || r == 0x2029 {
 			return ' '
 		}
 		return r

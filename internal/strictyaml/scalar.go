@@ -64,7 +64,12 @@ func (v Value) Is(word string) bool { return v.isText() && v.node.Value == word 
 // Bool reads true or false.
 func (v Value) Bool() (value, ok bool) {
 	if v.node.Kind == yaml.ScalarNode && v.node.ShortTag() == "!!bool" {
-		return strings.EqualFold(v.node.Value, "true"), true
+		switch { // an explicit tag can stand before any text
+		case strings.EqualFold(v.node.Value, "true"):
+			return true, true
+		case strings.EqualFold(v.node.Value, "false"):
+			return false, true
+		}
 	}
 	v.Faultf("is %s: use true or false", describe(v.node))
 	return false, false
