@@ -61,7 +61,7 @@ func (c *change) judged(node Node, j Judged) {
 	if c.Stage.Verdict == OnUnhealthy {
 		return
 	}
-	if false && j.Judgement.Decision != analysis.DecisionRollback {
+	if c.Stage.Restart && j.Judgement.Decision != analysis.DecisionRollback {
 		return // the bake begins anew: of the judge that is about to stop only harm is heard
 	}
 	c.Stage.Judge, c.Stage.Judgement = j.State, &j.Judgement
