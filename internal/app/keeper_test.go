@@ -260,19 +260,19 @@ func (k *kept) promote(t *testing.T, pin model.Pin) traffic.Document {
 	return doc
 }
 
-// A rollback does not wait for the download of a canary.
+// A rollback does not wait for the download of a canary, and what had been loaded for it is closed.
 func TestKeeper_RollbackInterruptsALoad(t *testing.T) {
 	t.Parallel()
 	k := keep(t, nil)
-	champion, canary := k.pin(t, "1"), k.pin(t, "2")
+	champion, other := k.pin(t, "1"), k.pin(t, "2")
 	until(t, "Production is served", func() bool { _, version, _ := k.serves(t, "x"); return version == "1" })
 	k.registry.hang()
-	canary.Digest = "sha256:" + strings.Repeat("3", 64) // not in the cache: it is asked for, and nothing comes
-	k.deploy(t, champion, canary)
-	until(t, "the load has begun", func() bool { k.mu.Lock(); defer k.mu.Unlock(); return k.loading.Canary != nil })
+	hangs := model.Pin{Version: "3", Digest: "sha256:" + strings.Repeat("3", 64)} // not in the cache: it is asked for, and nothing comes
+	k.deploy(t, other, hangs)
+	until(t, "the new champion is loaded and waits for its canary", func() bool { return k.opened.Load() == 2 })
 	began := time.Now()
 	back, err := k.file.Update(t.Context(), func(prev traffic.Document) (traffic.Document, error) {
-		return traffic.Rollback(prev, traffic.RollbackParams{Model: fraud, URIs: traffic.URIStage, At: time.Now(), By: traffic.Author{Writer: "test"}})
+		return traffic.Rollback(prev, traffic.RollbackParams{Model: fraud, Champion: champion, URIs: traffic.URIStage, At: time.Now(), By: traffic.Author{Writer: "test"}})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -280,6 +280,12 @@ func TestKeeper_RollbackInterruptsALoad(t *testing.T) {
 	k.awaitGeneration(t, back.Generation())
 	if took := time.Since(began); took > 3*time.Second {
 		t.Errorf("the rollback was in service after %s", took)
+	}
+	if opened, closed := k.opened.Load(), k.closed.Load(); opened != 2 || closed != 1 {
+		t.Errorf("%d opened, %d closed: the version that was loaded and never served must be closed", opened, closed)
+	}
+	if role, version, status := k.serves(t, "x"); role != "champion" || version != "1" || status != http.StatusOK {
+		t.Errorf("%s %s, status %d", role, version, status)
 	}
 }
 

@@ -392,3 +392,41 @@ func TestStartSampling(t *testing.T) {
 		t.Errorf("%s apart: %+v", got, scrapes[1])
 	}
 }
+
+// A rollout whose plan has another tick is sampled at that tick while it lasts, and still after a restart of the server in its middle.
+func TestSampling_FollowsThePlanInForce(t *testing.T) {
+	t.Parallel()
+	s := one(t, plan{gate: noGate, tick: "300ms"})
+	s.register("better", model.StageStaging)
+	_, stop := s.play()
+	fast := plan{gate: noGate, tick: "100ms", bake: "60s"}.text(fraud)
+	started, err := s.client.Start(t.Context(), api.StartRequest{Model: fraud, PlanName: "fast.yaml", PlanYAML: fast, Reason: "r"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apart := func() time.Duration {
+		scrapes, err := s.client.Samples(t.Context(), fraud)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(scrapes) < 2 {
+			return 0
+		}
+		return scrapes[len(scrapes)-1].At.Sub(scrapes[len(scrapes)-2].At)
+	}
+	s.bakes(started.Rollout, "monitor_20_percent")
+	until(t, "samples every 100 ms", func() bool { return apart() == 100*time.Millisecond })
+	s.close()
+	s.serve()
+	if tick := s.app.tick(fraud); tick != 100*time.Millisecond {
+		t.Errorf("after the restart the tick is %s", tick)
+	}
+	s.rollback()
+	s.ends(started.Rollout, rollout.RolledBack)
+	stop()
+	s.close()
+	s.serve()
+	if tick := s.app.tick(fraud); tick != 300*time.Millisecond {
+		t.Errorf("after the end the tick is %s: the configured plan's again", tick)
+	}
+}

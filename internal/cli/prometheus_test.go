@@ -99,7 +99,7 @@ func (p *prometheus) step(now time.Time, seconds float64) {
 		values[k] = float64(int64(v))
 	}
 	p.points = append(p.points, point{now, values})
-	if len(p.points) > 1200 {
+	if len(p.points) > 60 { // three seconds: nobody asks about a time before
 		p.points = p.points[1:]
 	}
 }

@@ -48,9 +48,11 @@ func (p *Player) exchange(ctx context.Context, body, customer string) answer {
 	began := time.Now()
 	var a answer
 	failedOver, resent := false, false
+	r := attempt{client: p.client, body: body, customer: customer}
 	for target := 0; target < len(p.targets); {
 		var err error
-		a, err = p.send(ctx, p.targets[target], body, customer)
+		r.target = p.targets[target]
+		a, err = p.send(ctx, r)
 		switch {
 		case err == nil:
 			target = len(p.targets)
@@ -58,8 +60,8 @@ func (p *Player) exchange(ctx context.Context, body, customer string) answer {
 			target++
 			failedOver = failedOver || target < len(p.targets)
 		case p.params.Resend == ResendBroken && !resent && ctx.Err() == nil:
-			resent = true                   // to the same gateway first: if it is gone, it refuses
-			p.client.CloseIdleConnections() // the others of a server that died are dead too
+			// To the same gateway first: if it is gone, it refuses. On a new connection: the kept ones of a server that died are dead too.
+			resent, r.client = true, p.fresh
 		default:
 			target = len(p.targets)
 		}
@@ -68,15 +70,21 @@ func (p *Player) exchange(ctx context.Context, body, customer string) answer {
 	return a
 }
 
+// attempt is one request as it goes out.
+type attempt struct {
+	client                 *http.Client
+	target, body, customer string
+}
+
 // send is one attempt. The error is a transport's; every answer with a status is none.
-func (p *Player) send(ctx context.Context, target, body, customer string) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, strings.NewReader(body))
+func (p *Player) send(ctx context.Context, r attempt) (answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.target, strings.NewReader(r.body))
 	if err != nil {
 		return answer{transport: true, failure: err.Error()}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set(p.params.KeyHeader, customer)
-	resp, err := p.client.Do(req)
+	req.Header.Set(p.params.KeyHeader, r.customer)
+	resp, err := r.client.Do(req)
 	if err != nil {
 		return answer{transport: true, failure: err.Error()}, err
 	}

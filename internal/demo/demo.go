@@ -55,6 +55,8 @@ type PlayParams struct {
 type Player struct {
 	params PlayParams
 	client *http.Client
+	// fresh makes a new connection for each request; what broke is sent again by it.
+	fresh *http.Client
 	// targets are the full addresses, prefix and suffix the JSON around a row.
 	targets        []string
 	prefix, suffix string
@@ -94,6 +96,12 @@ func Play(ctx context.Context, p PlayParams) (*Player, error) {
 		p.Transport = &http.Transport{MaxIdleConnsPerHost: p.Workers, IdleConnTimeout: 4 * time.Second}
 	}
 	player.client = &http.Client{Transport: p.Transport}
+	player.fresh = player.client
+	if t, ok := p.Transport.(*http.Transport); ok {
+		unkept := t.Clone()
+		unkept.DisableKeepAlives = true
+		player.fresh = &http.Client{Transport: unkept}
+	}
 	go player.run(ctx)
 	return player, nil
 }

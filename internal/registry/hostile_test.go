@@ -16,7 +16,6 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -88,13 +87,13 @@ func TestSourcesThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestDeepEscapesAreCheap: percent signs that escape percent signs half a million levels deep are refused, not undone one by one.
-func TestDeepEscapesAreCheap(t *testing.T) {
+// TestDeepEscapesAreRefused: percent signs that escape percent signs half a million levels deep are refused, not undone one by one, which would keep
+// a core busy for minutes. TestDecodeFully holds the bound itself; a limit on time would only measure the machine.
+func TestDeepEscapesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := server(t)
 	newModel(t, s, "m", 0)
 	deep := "%" + strings.Repeat("25", 400_000) + "2e"
-	begin := time.Now()
 	if status, _ := call(t, s, "POST", versions+"create", fmt.Sprintf(`{"name":"m","source":"mlflow-artifacts:/a/%s"}`, deep)); status != http.StatusBadRequest {
 		t.Errorf("as a source: %d", status)
 	}
@@ -106,9 +105,6 @@ func TestDeepEscapesAreCheap(t *testing.T) {
 		if w.Code != http.StatusBadRequest {
 			t.Errorf("%s: %d", method, w.Code)
 		}
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("it took %s", took)
 	}
 }
 

@@ -66,13 +66,23 @@ func (u *run) deployed(prev traffic.Document) (traffic.Document, error) {
 		}
 	case prev.WeightPct() > 0:
 		return prev, &errForeign{rollout.Foreign{Writer: writerOf(prev), Reason: fmt.Sprintf("a canary has %g %% already", prev.CanaryPct)}}
-	case s.Exposed && !prev.RollbackAt.Before(s.StartedAt.Truncate(time.Second)):
+	case u.rolledBackSince(prev):
 		return prev, &errForeign{rollout.Foreign{Disabled: true, Writer: writerOf(prev), Reason: "the canary was rolled back in the routing file"}}
 	}
 	return traffic.Deploy(prev, traffic.DeployParams{
 		Model: s.Model, WeightPct: u.task.Node.Weight, URIs: traffic.URIs(s.Plan.Routing.URIs),
 		Champion: s.Pins.Champion, Canary: s.Pins.Challenger, Salt: s.Salt, LeaseUntil: time.Now().Add(LeaseFor), By: u.author(),
 	})
+}
+
+// rolledBackSince says whether somebody has rolled the model back since this rollout started: such a canary is not given traffic again. The
+// document's time has whole seconds; in the second of the start itself only a rollout that was exposed can have been meant.
+func (u *run) rolledBackSince(d traffic.Document) bool {
+	second := u.state.StartedAt.Truncate(time.Second)
+	if !u.state.Exposed {
+		second = second.Add(time.Second)
+	}
+	return !d.RollbackAt.Before(second)
 }
 
 // ownWeight says whether the document is ours at the weight of this very task: an attempt before this one wrote it, and the row does not know yet.

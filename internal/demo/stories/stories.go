@@ -12,8 +12,11 @@ import (
 	"serin/internal/rollout"
 )
 
-// notTold is the outcome of the stories after one that could not be told to its end.
-const notTold = "not told"
+// cutOff is the outcome of a story that could not be told to its end, notTold that of those after it.
+const (
+	cutOff  = "cut off"
+	notTold = "not told"
+)
 
 // ErrInterrupted is wrapped when the context ended before the stories did.
 var ErrInterrupted = errors.New("interrupted; everything that was started has been stopped")
@@ -77,6 +80,7 @@ func (w *world) tellAll(ctx context.Context, opened error) Summary {
 		if goOn {
 			t := &telling{world: w, story: st, out: &out, shares: map[float64]bool{}, narrator: narrator{hide: w.path("creditcard") + "/"}}
 			w.Teller.tell(event{Kind: kindBegin, Story: st.name, Text: fmt.Sprintf("%d of %d, model %s. %s", i+1, len(all), st.model, st.promise)})
+			out.Outcome = cutOff // until the rollout has ended
 			goOn = t.tell(ctx)
 		}
 		s.Stories = append(s.Stories, out)

@@ -149,9 +149,9 @@ func TestTellAll_StopsAtAStoryThatCannotGoOn(t *testing.T) {
 	if s.OK || len(s.Stories) != 5 || len(s.Stories[0].Faults) != 1 {
 		t.Fatalf("summary %+v", s)
 	}
-	for _, o := range s.Stories {
-		if o.Outcome != notTold {
-			t.Errorf("outcome %+v", o)
+	for i, o := range s.Stories {
+		if want := []string{cutOff, notTold}[min(i, 1)]; o.Outcome != want {
+			t.Errorf("outcome %+v, want %s", o, want)
 		}
 	}
 	if begun := strings.Count(told.String(), "── "); begun != 1 {
