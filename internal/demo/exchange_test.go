@@ -107,7 +107,7 @@ func TestSend_KindsOfAnswers(t *testing.T) {
 			}
 			return &http.Response{StatusCode: tt.status, Body: tt.body, Header: http.Header{"X-Serin-Served-By": {"canary"}, "X-Serin-Model-Version": {"42"}}}, nil
 		})}}
-		got, err := p.send(t.Context(), "http://h/invocations", "{}", "c7")
+		got, err := p.send(t.Context(), attempt{client: p.client, target: "http://h/invocations", body: "{}", customer: "c7"})
 		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(answer{})); diff != "" || (err != nil) != tt.broken {
 			t.Errorf("%s: error %v (-want +got):\n%s", tt.name, err, diff)
 		}

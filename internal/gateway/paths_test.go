@@ -45,7 +45,8 @@ func TestPathsOfModels(t *testing.T) {
 		{urlTwo, "/models/M/x", "no model of this name is served here: M"}, // names have a case
 		{urlTwo, "/models/%zz/x", "several models or none are served here"},
 	} {
-		if a := raw(t, tt.url, "POST", tt.path); !strings.Contains(a, "\r\n\r\n") || !strings.Contains(a[strings.Index(a, "\r\n\r\n"):], tt.want) {
+		a := raw(t, tt.url, "POST", tt.path)
+		if _, body, ok := strings.Cut(a, "\r\n\r\n"); !ok || !strings.Contains(body, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.path, a, tt.want)
 		}
 	}
