@@ -114,8 +114,10 @@ func TestPeoplesWordsReachTheEngineWithTheirActor(t *testing.T) {
 		}
 	}
 	want := []rollout.Signal{
-		{Name: "pause", Actor: "ann@desk", Reason: "because"}, {Name: "resume", Actor: "ann@desk", Reason: "because"},
-		{Name: "promote", Actor: "ann@desk", Reason: "because", Override: true}, {Name: "abort", Actor: "ann@desk", Reason: "because"},
+		{Name: "pause", Actor: "ann@desk", Reason: "because"},
+		{Name: "resume", Actor: "ann@desk", Reason: "because"},
+		{Name: "promote", Actor: "ann@desk", Reason: "because", Override: true},
+		{Name: "abort", Actor: "ann@desk", Reason: "because"},
 		{Name: "retry", Actor: "ann@desk", Reason: "because"},
 	}
 	if diff := cmp.Diff(want, w.signals); diff != "" {

@@ -49,8 +49,12 @@ func TestExternal_CommandsDriveToTheEnd(t *testing.T) {
 		t.Error("a deploy before the gate")
 	}
 	for _, step := range []struct{ task, verdict string }{
-		{"compare_models", "promote"}, {"deploy_canary_20_percent", "done"}, {"monitor_20_percent", "healthy"}, {"deploy_canary_50_percent", "done"},
-		{"monitor_50_percent", "healthy"}, {"deploy_canary_100_percent", "done"},
+		{"compare_models", "promote"},
+		{"deploy_canary_20_percent", "done"},
+		{"monitor_20_percent", "healthy"},
+		{"deploy_canary_50_percent", "done"},
+		{"monitor_50_percent", "healthy"},
+		{"deploy_canary_100_percent", "done"},
 	} {
 		began := time.Now()
 		if got := s.perform(id, step.task, api.TaskRequest{}); got.Verdict != step.verdict || got.Rollout != id {

@@ -52,7 +52,8 @@ type plan struct {
 	tell                    string // the channels
 }
 
-// text is the plan file. Weights of 20 and 50 % give a canary its 50 requests in a second of modest traffic.
+// text is the plan file. Weights of 20 and 50 % and fewer requests than the default give a canary its evidence on a
+// machine that is busy with other things.
 func (p plan) text(name string) string {
 	def := func(s *string, d string) {
 		if *s == "" {
@@ -62,7 +63,7 @@ func (p plan) text(name string) string {
 	def(&p.tick, "150ms")
 	def(&p.bake, "1200ms")
 	def(&p.watch, "1s")
-	def(&p.hold, "20s")
+	def(&p.hold, "60s")
 	def(&p.then, "rollback")
 	def(&p.slo, "250ms")
 	def(&p.tell, "log")
@@ -76,7 +77,7 @@ spec:
     canary:
       steps: [{setWeight: 20}, {pause: {duration: %s}}, {setWeight: 50}, {pause: {duration: %s}}, {setWeight: 100}]
       watch: {duration: %s, onFail: undo}
-  analysis: {tick: %s, latency: {slo: %s}}
+  analysis: {tick: %s, minRequests: 20, latency: {slo: %s}}
   hold: {max: %s, then: %s}
   notifications: [%s]
 `, name, p.gate, p.bake, p.bake, p.watch, p.tick, p.slo, p.hold, p.then, p.tell)

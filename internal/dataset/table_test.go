@@ -133,10 +133,32 @@ func TestLabelWords(t *testing.T) {
 		text      string
 		truth, ok bool
 	}{
-		{"0", false, true}, {"1", true, true}, {"-0", false, true}, {"+1", true, true}, {"1.000", true, true}, {"10e-1", true, true}, {" 1 ", true, true}, {"0e9", false, true},
-		{"true", true, true}, {"TRUE", true, true}, {"False", false, true}, {" false ", false, true},
-		{"", false, false}, {"NaN", false, false}, {"2", false, false}, {"-1", false, false}, {"0.9999999", false, false}, {"1e-320", false, false}, {"inf", false, false},
-		{"yes", false, false}, {"t", false, false}, {"f", false, false}, {"0x0", false, false}, {"0x1p0", false, false}, {"1_0", false, false}, {"tru\u00e9", false, false},
+		{"0", false, true},
+		{"1", true, true},
+		{"-0", false, true},
+		{"+1", true, true},
+		{"1.000", true, true},
+		{"10e-1", true, true},
+		{" 1 ", true, true},
+		{"0e9", false, true},
+		{"true", true, true},
+		{"TRUE", true, true},
+		{"False", false, true},
+		{" false ", false, true},
+		{"", false, false},
+		{"NaN", false, false},
+		{"2", false, false},
+		{"-1", false, false},
+		{"0.9999999", false, false},
+		{"1e-320", false, false},
+		{"inf", false, false},
+		{"yes", false, false},
+		{"t", false, false},
+		{"f", false, false},
+		{"0x0", false, false},
+		{"0x1p0", false, false},
+		{"1_0", false, false},
+		{"tru\u00e9", false, false},
 	}
 	for _, tt := range tests {
 		for kind, other := range map[string]string{"alone": "1", "beside a word": "true"} {

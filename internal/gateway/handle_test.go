@@ -338,8 +338,14 @@ func TestNobodyToAnswer(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	for _, o := range []Options{
-		{Failover: "maybe"}, {Override: "x"}, {OnControllerLost: "x"}, {Keys: Keys{By: "x"}}, {Keys: Keys{Missing: "x"}},
-		{Buckets: []float64{1, 1}}, {Buckets: []float64{0}}, {Limits: Limits{Canary: -1}},
+		{Failover: "maybe"},
+		{Override: "x"},
+		{OnControllerLost: "x"},
+		{Keys: Keys{By: "x"}},
+		{Keys: Keys{Missing: "x"}},
+		{Buckets: []float64{1, 1}},
+		{Buckets: []float64{0}},
+		{Limits: Limits{Canary: -1}},
 	} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v: no error", o)

@@ -103,8 +103,17 @@ func TestBodyKeyInEveryForm(t *testing.T) {
 		key  any
 		want string
 	}{
-		{"c1", "c1"}, {`quo"te\`, `quo"te\`}, {"ümlaut 😀", "ümlaut 😀"}, {"<a&b>", "<a&b>"}, {" ", " "}, {"\n", "\n"}, {json.Number("42"), "42"}, {json.Number("-1.50e+3"), "-1.50e+3"},
-		{json.Number("12345678901234567890"), "12345678901234567890"}, {"]", "]"}, {"\x7f\u2028", "\x7f\u2028"},
+		{"c1", "c1"},
+		{`quo"te\`, `quo"te\`},
+		{"ümlaut 😀", "ümlaut 😀"},
+		{"<a&b>", "<a&b>"},
+		{" ", " "},
+		{"\n", "\n"},
+		{json.Number("42"), "42"},
+		{json.Number("-1.50e+3"), "-1.50e+3"},
+		{json.Number("12345678901234567890"), "12345678901234567890"},
+		{"]", "]"},
+		{"\x7f\u2028", "\x7f\u2028"},
 	}
 	for i := range 1500 {
 		k := keys[i%len(keys)]

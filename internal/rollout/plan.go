@@ -129,8 +129,10 @@ func DefaultPlan(name string) Plan {
 		Model: name, Champion: "Production", Challenger: "Staging",
 		Gate: Gate{Threshold: 0.5, Mode: "point", Criteria: Criteria{Recall: 0.95, FPR: 0.02, F1Ratio: 1.01, LatencyP95: 100 * time.Millisecond}},
 		Steps: []Step{
-			{Kind: StepSetWeight, Weight: 5}, {Kind: StepPause, Duration: 30 * time.Minute},
-			{Kind: StepSetWeight, Weight: 25}, {Kind: StepPause, Duration: time.Hour},
+			{Kind: StepSetWeight, Weight: 5},
+			{Kind: StepPause, Duration: 30 * time.Minute},
+			{Kind: StepSetWeight, Weight: 25},
+			{Kind: StepPause, Duration: time.Hour},
 			{Kind: StepSetWeight, Weight: 100},
 		},
 		Watch:         Watch{Duration: 30 * time.Minute, OnFail: WatchUndo},

@@ -93,10 +93,14 @@ func TestPlan_Stages(t *testing.T) {
 		steps []Step
 		want  []Stage
 	}{
-		{steps(weight(5), bake(30*time.Minute), weight(25), bake(time.Hour), weight(100)),
-			[]Stage{{Weight: 5, Bake: 30 * time.Minute}, {Weight: 25, Bake: time.Hour, Step: 2}, {Weight: 100, Step: 4}}},
-		{steps(weight(5), bake(10*time.Minute), bake(0), bake(20*time.Minute), weight(100)),
-			[]Stage{{Weight: 5, Bake: 30 * time.Minute, Manual: true}, {Weight: 100, Step: 4}}},
+		{
+			steps(weight(5), bake(30*time.Minute), weight(25), bake(time.Hour), weight(100)),
+			[]Stage{{Weight: 5, Bake: 30 * time.Minute}, {Weight: 25, Bake: time.Hour, Step: 2}, {Weight: 100, Step: 4}},
+		},
+		{
+			steps(weight(5), bake(10*time.Minute), bake(0), bake(20*time.Minute), weight(100)),
+			[]Stage{{Weight: 5, Bake: 30 * time.Minute, Manual: true}, {Weight: 100, Step: 4}},
+		},
 		{steps(weight(50), bake(0), weight(100)), []Stage{{Weight: 50, Manual: true}, {Weight: 100, Step: 2}}},
 		{steps(weight(100)), []Stage{{Weight: 100}}},
 	} {

@@ -284,8 +284,10 @@ func TestWatchBreachOpensUndo(t *testing.T) {
 	if !last.OpenUndo || w.s.Phase != Succeeded {
 		t.Errorf("phase %s, last event %+v", w.s.Phase, last)
 	}
-	s, events, err := StartUndo(UndoParams{ID: "u1", Of: w.s.ID, Plan: w.s.Plan, Driver: DriverLocal, Actor: Controller, Reason: "watch",
-		To: model.Pin{Version: "41"}, From: model.Pin{Version: "42"}, Salt: "a", NextSalt: "b"}, w.now)
+	s, events, err := StartUndo(UndoParams{
+		ID: "u1", Of: w.s.ID, Plan: w.s.Plan, Driver: DriverLocal, Actor: Controller, Reason: "watch",
+		To: model.Pin{Version: "41"}, From: model.Pin{Version: "42"}, Salt: "a", NextSalt: "b",
+	}, w.now)
 	if err != nil || events[0].Block != "42" {
 		t.Fatalf("%v %+v", err, events)
 	}

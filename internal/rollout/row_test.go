@@ -46,8 +46,10 @@ func TestState_JSONOfAFullRow(t *testing.T) {
 		Hold:   &Hold{Code: "no_data", Reason: "none", Since: at, Deadline: at.Add(time.Hour), Told: true},
 		Ending: &Ending{Phase: RolledBack, Reason: "bad", Actor: "ops", External: true},
 		Gate:   &GateVerdict{Decision: "undecided", Reasons: []string{"a", "b"}, Override: "ann: sure", Report: json.RawMessage(`{"recall":0.96}`)},
-		Stage: &StageVerdict{Stage: 1, Verdict: OnHealthy, Judge: analysis.State(`{"v":1}`), Judgement: &analysis.Judgement{At: at, Decision: analysis.DecisionHold, Reason: "r"},
-			Since: at, Promoted: &Promotion{Actor: "ann", Reason: "sure", Override: true}, Stop: true, Restart: true, Return: "deploy_canary_25_percent", ReturnAt: at},
+		Stage: &StageVerdict{
+			Stage: 1, Verdict: OnHealthy, Judge: analysis.State(`{"v":1}`), Judgement: &analysis.Judgement{At: at, Decision: analysis.DecisionHold, Reason: "r"},
+			Since: at, Promoted: &Promotion{Actor: "ann", Reason: "sure", Override: true}, Stop: true, Restart: true, Return: "deploy_canary_25_percent", ReturnAt: at,
+		},
 		RetryAt: at, Failures: 3, Owed: []string{TaskSettle}, WatchUntil: at, StartedAt: at, EndedAt: at,
 	}
 	s.Plan.Gate.Off, s.Plan.Gate.Reason, s.Plan.Gate.ChampionScores, s.Plan.Gate.ChallengerScores = true, "why", "a", "b"

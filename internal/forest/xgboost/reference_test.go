@@ -240,7 +240,9 @@ func TestVersion_Ends(t *testing.T) {
 		major, minor int64
 		want         string
 	}{
-		{1, 0, ""}, {1, 999, ""}, {3, 4, ""},
+		{1, 0, ""},
+		{1, 999, ""},
+		{3, 4, ""},
 		{0, 999, "written by XGBoost 0.999, before 1.0: load it with XGBoost 1.7 and save it again as .ubj"},
 		{3, 5, "written by XGBoost 3.5, newer than 3.4, the last one this version was compared with: " + elsewhere},
 		{1, 1000, "the file's version of XGBoost is no version"},
@@ -346,8 +348,17 @@ func TestEnsemble_Index(t *testing.T) {
 		indptr []int32
 		ok     bool
 	}{
-		{nil, true}, {[]int32{0, 3}, true}, {[]int32{0, 1, 1, 3}, true}, {[]int32{0, 0, 3}, true},
-		{[]int32{}, false}, {[]int32{3}, false}, {[]int32{0}, false}, {[]int32{1, 3}, false}, {[]int32{0, 4}, false}, {[]int32{0, 2, 1, 3}, false}, {[]int32{-1, 0, 3}, false},
+		{nil, true},
+		{[]int32{0, 3}, true},
+		{[]int32{0, 1, 1, 3}, true},
+		{[]int32{0, 0, 3}, true},
+		{[]int32{}, false},
+		{[]int32{3}, false},
+		{[]int32{0}, false},
+		{[]int32{1, 3}, false},
+		{[]int32{0, 4}, false},
+		{[]int32{0, 2, 1, 3}, false},
+		{[]int32{-1, 0, 3}, false},
 	} {
 		err := (&ensemble{trees: make([]forest.Tree, 3), parallel: 1, indptr: tt.indptr}).check()
 		if tt.ok && err != nil || !tt.ok && (err == nil || err.Error() != "iteration_indptr does not rise from 0 to the 3 trees") {
