@@ -225,7 +225,7 @@ func TestServe_AddressTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close() //nolint:errcheck // the test is over
+	defer ln.Close()
 	for flag, set := range map[string]func(*site){
 		"--listen":         func(s *site) { s.cfg.Server.Listen = ln.Addr().String() },
 		"--gateway-listen": func(s *site) { s.cfg.Gateway.Listen = ln.Addr().String() },
@@ -268,7 +268,7 @@ func TestServeHTTP_EndsInTime(t *testing.T) {
 	}()
 	answered := make(chan int, 1)
 	go func() {
-		resp, err := http.Get("http://" + ln.Addr().String()) //nolint:noctx // it must not be canceled
+		resp, err := http.Get("http://" + ln.Addr().String())
 		if err != nil {
 			answered <- 0
 			return

@@ -129,14 +129,6 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// open writes the configuration, opens the App and serves until the test or close ends it. models are the lines under `models:`.
-func open(t *testing.T, models string) *site {
-	t.Helper()
-	s := configured(t, models)
-	s.serve()
-	return s
-}
-
 // configured is a site whose server does not run yet.
 func configured(t *testing.T, models string) *site {
 	t.Helper()

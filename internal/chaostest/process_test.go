@@ -43,7 +43,7 @@ func inBuildDir(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	buildDir = dir
 	return m.Run()
 }
@@ -133,16 +133,6 @@ func (p *process) await() error {
 	}
 }
 
-// serves says whether the process has said that it serves.
-func (p *process) serves() bool {
-	select {
-	case <-p.ready:
-		return true
-	default:
-		return false
-	}
-}
-
 // strike is kill -9 without waiting: the first thing to do when the moment is there.
 func (p *process) strike() { _ = p.cmd.Process.Kill() } // fails only when it has ended
 
@@ -195,7 +185,7 @@ func freeAddresses(t *testing.T, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close() // until the last is there, or two could be the same
+		defer ln.Close() //nolint:gocritic // deferInLoop: until the last is there, or two could be the same
 		free = append(free, ln.Addr().String())
 	}
 	return free

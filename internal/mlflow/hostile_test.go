@@ -139,7 +139,7 @@ func TestLoggedModelsOfOtherRunsAreNotTaken(t *testing.T) {
 				return answer(r, 200, `{"run":{"info":{"experiment_id":"1","artifact_uri":"mlflow-artifacts:/1/r1/artifacts"}}}`), nil
 			case "/api/2.0/mlflow/logged-models/search":
 				status := 200
-				if want == mlflow.ErrForbidden {
+				if errors.Is(want, mlflow.ErrForbidden) {
 					status = 403
 				}
 				return answer(r, status, search), nil

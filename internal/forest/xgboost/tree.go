@@ -72,7 +72,7 @@ type segments struct {
 // name the same nodes: XGBoost derives one from the other when it writes.
 func readCategories(h *header, c cursor, t *forest.Tree) error {
 	if c.field("split_type").kind == kindNull { // before 1.3, which had no categories either
-		if nodes := c.at("categories_nodes"); nodes.kind != kindNull && !(nodes.kind == kindArray && nodes.empty()) {
+		if nodes := c.at("categories_nodes"); nodes.kind != kindNull && (nodes.kind != kindArray || !nodes.empty()) {
 			return fmt.Errorf("%s has categories but no split_type, so its splits cannot be told apart", c.path)
 		}
 		return nil
