@@ -41,7 +41,7 @@ import (
 const fraud = "fraud_detection"
 
 // patience bounds every wait of these tests. It is long because the machine may be busy; nothing waits for it when all is well.
-const patience = 45 * time.Second
+const patience = 120 * time.Second
 
 // plan is the compressed plan of a test, with what tests differ in.
 type plan struct {
@@ -77,7 +77,7 @@ spec:
     canary:
       steps: [{setWeight: 20}, {pause: {duration: %s}}, {setWeight: 50}, {pause: {duration: %s}}, {setWeight: 100}]
       watch: {duration: %s, onFail: undo}
-  analysis: {tick: %s, minRequests: 20, latency: {slo: %s}}
+  analysis: {tick: %s, minRequests: 10, latency: {slo: %s}}
   hold: {max: %s, then: %s}
   notifications: [%s]
 `, name, p.gate, p.bake, p.bake, p.watch, p.tick, p.slo, p.hold, p.then, p.tell)
