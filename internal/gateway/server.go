@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s.base = func() context.Context { return base }
+	ln = &onceClosed{Listener: ln}
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(ln) }()
 	select {
@@ -105,6 +107,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		case <-notice.C:
 		}
 	}
+	// The listener is closed here: Shutdown knows it only once Serve has run, which it may not have when the end comes at once.
+	if err := errors.Join(ln.Close(), <-served); err != nil {
+		return fmt.Errorf("gateway on %s: %w", ln.Addr(), err)
+	}
 	deadline, done := context.WithTimeout(base, s.opts.DrainTime)
 	defer done()
 	if err := s.http.ShutdownWithContext(deadline); err != nil {
@@ -112,7 +118,20 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		cancel() // what still runs is told to end
 		return fmt.Errorf("gateway drain: %w: %d requests had no answer yet and are cut", err, open)
 	}
-	return <-served
+	return nil
+}
+
+// onceClosed is a listener that may be closed again without an error.
+type onceClosed struct {
+	net.Listener
+	once sync.Once
+	err  error
+}
+
+// Close closes the listener the first time.
+func (l *onceClosed) Close() error {
+	l.once.Do(func() { l.err = l.Listener.Close() })
+	return l.err
 }
 
 // badRequest answers what never became a request.
