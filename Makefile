@@ -37,11 +37,11 @@ unit: ## Unit tests, cached: the quick answer
 	go test ./...
 
 race: ## Unit tests with the race detector, in random order
-	go test -race -shuffle=on ./...
+	go test -race -shuffle=on -timeout 25m ./...
 
 integration: ## Tests against real peers (scripts/peers installs them)
 	@$(ENV); scripts/targets integration | while read -r pkg run; do \
-		go test -tags integration -race -shuffle=on -count=1 -run "$$run" "$$pkg" </dev/null; done
+		go test -tags integration -race -shuffle=on -timeout 25m -count=1 -run "$$run" "$$pkg" </dev/null; done
 
 fuzz: ## Every fuzz target for FUZZTIME (20s)
 	@scripts/fuzz $(FUZZTIME)
@@ -51,7 +51,7 @@ bench: ## Every benchmark, for BENCHTIME (1s) and COUNT (1) times
 
 chaos: ## Kill the server CHAOS_KILLS (50) times in the middle of rollouts
 	@$(ENV); scripts/targets chaos | while read -r pkg run; do \
-		SERIN_CHAOS_KILLS=$(CHAOS_KILLS) go test -tags integration -count=1 -v -run "$$run" "$$pkg" </dev/null; done
+		SERIN_CHAOS_KILLS=$(CHAOS_KILLS) go test -tags integration -timeout 25m -count=1 -v -run "$$run" "$$pkg" </dev/null; done
 
 ##@ Keep it clean
 .PHONY: fmt fmt-check vet lint house tidy generate generate-check cross peers ci

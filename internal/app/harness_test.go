@@ -393,7 +393,7 @@ func (s *site) play(gateways ...string) (p *demo.Player, stop func()) {
 	rows := payments(s.t)
 	ctx, cancel := context.WithCancel(s.t.Context())
 	p, err := demo.Play(ctx, demo.PlayParams{
-		URLs: gateways, Model: fraud, Columns: rows.columns, Rows: rows.values, Customers: rows.customers, RatePerSecond: 300, Workers: 24, Resend: demo.ResendBroken,
+		URLs: gateways, Model: fraud, Columns: rows.columns, Rows: rows.values, Customers: rows.customers, RatePerSecond: 150, Workers: 24, Resend: demo.ResendBroken,
 	})
 	if err != nil {
 		cancel()

@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestMain lets more tests run side by side than there are cores: they wait for bakes most of the time. -parallel on the command line wins.
+// TestMain bounds how many tests run side by side, each with a server and traffic of its own, on few cores too. -parallel on the command line wins.
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", "5"); err != nil {
+	if err := flag.Set("test.parallel", "2"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
