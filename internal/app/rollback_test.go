@@ -34,7 +34,7 @@ func TestURLs_FailSlowSucceedUndo(t *testing.T) {
 
 	two[1].faults(t, faulty.Faults{FailShare: 0.07})
 	failing := s.ends(s.start(), rollout.RolledBack)
-	if !strings.Contains(failing.Reason, "error rate") || failing.Judgement == nil || failing.Judgement.CanaryRequests < 20 {
+	if !strings.Contains(failing.Reason, "error rate") || failing.Judgement == nil || failing.Judgement.CanaryRequests < 10 {
 		t.Errorf("7 %% of errors: %s, %+v", failing.Reason, failing.Judgement)
 	}
 	s.isRolledBack(failing.ID)
