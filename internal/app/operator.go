@@ -35,7 +35,7 @@ type operator struct {
 func (o *operator) Start(ctx context.Context, actor string, r api.StartRequest) (rollout.State, error) {
 	o.starting.Lock()
 	defer o.starting.Unlock()
-	if s, ok, err := o.startedBefore(ctx, r.Key); ok || err != nil {
+	if s, ok, err := o.engine.Started(ctx, r.Key); ok || err != nil {
 		return s, err
 	}
 	plan, err := o.plan(ctx, r)
@@ -59,7 +59,7 @@ func (o *operator) Start(ctx context.Context, actor string, r api.StartRequest) 
 		reason = "started"
 	}
 	s, err := o.engine.Start(ctx, rollout.StartParams{
-		Plan: plan, Driver: r.Driver, Actor: actor, Reason: reason, RetryOf: r.RetryOf, NoGate: r.NoGate, FirstChampion: r.FirstChampion,
+		Plan: plan, Driver: r.Driver, Actor: actor, Reason: reason, RetryOf: r.RetryOf, NoGate: r.NoGate, FirstChampion: r.FirstChampion, Key: r.Key,
 	})
 	switch {
 	case errors.Is(err, engine.ErrOpen):
@@ -67,7 +67,7 @@ func (o *operator) Start(ctx context.Context, actor string, r api.StartRequest) 
 	case err != nil:
 		return s, fmt.Errorf("%w: %w", err, api.ErrInvalid)
 	}
-	return s, errors.Join(o.models.adopt(plan), o.remember(ctx, r.Key, s.ID))
+	return s, o.models.adopt(plan)
 }
 
 // servable refuses a model that nothing would serve: its canary would never have traffic.
@@ -119,34 +119,6 @@ func weights(p rollout.Plan) string {
 		names = append(names, s.Name()+" %")
 	}
 	return strings.Join(names, ", ")
-}
-
-func startKey(key string) string { return "start/" + key }
-
-func (o *operator) startedBefore(ctx context.Context, key string) (s rollout.State, ok bool, err error) {
-	if key == "" {
-		return s, false, nil
-	}
-	err = o.store.View(ctx, func(tx *store.Tx) error {
-		id, err := tx.Meta(ctx, startKey(key))
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		row, err := tx.Rollout(ctx, id)
-		s, ok = row.State, err == nil
-		return err
-	})
-	return s, ok, err
-}
-
-func (o *operator) remember(ctx context.Context, key, id string) error {
-	if key == "" {
-		return nil
-	}
-	return o.store.Update(ctx, func(tx *store.Tx) error { return tx.SetMeta(ctx, startKey(key), id) })
 }
 
 // Undo goes back to the version that was Production before, or to the one that is asked for.

@@ -12,12 +12,16 @@ import (
 // nextSaltKey is the meta key of the salt that the model's next rollout divides its users by. It is known before that rollout starts.
 func nextSaltKey(model string) string { return "next_salt/" + model }
 
+// startKey is the meta key under which a start's own key remembers its rollout.
+func startKey(key string) string { return "start/" + key }
+
 // Start opens a rollout. The engine gives it its id and its salts. A model that has an open one is ErrOpen; the watch of its last success ends.
+// A start whose key was used before gives that rollout: the key commits with the row, so a caller who got no answer may ask again.
 func (e *Engine) Start(ctx context.Context, p rollout.StartParams) (rollout.State, error) {
 	if p.Driver == "" {
 		p.Driver = rollout.DriverLocal
 	}
-	return e.open(ctx, opening{model: p.Plan.Model, actor: p.Actor}, func(id string, s salts, u *turn) (rollout.State, []rollout.Event, error) {
+	return e.open(ctx, opening{model: p.Plan.Model, actor: p.Actor, key: p.Key}, func(id string, s salts, u *turn) (rollout.State, []rollout.Event, error) {
 		p.ID, p.Salt, p.NextSalt = id, s.now, s.next
 		return rollout.Start(p, u.now)
 	})
@@ -37,8 +41,33 @@ func (e *Engine) StartUndo(ctx context.Context, p rollout.UndoParams) (rollout.S
 // salts are those of a new row: its own, and its successor's.
 type salts struct{ now, next string }
 
-// opening says for which model a row is made, and by whom.
-type opening struct{ model, actor string }
+// Started gives the rollout that a start with this key has opened, and whether there is one.
+func (e *Engine) Started(ctx context.Context, key string) (s rollout.State, ok bool, err error) {
+	err = e.store.View(ctx, func(tx *store.Tx) error {
+		row, found, err := startedBy(ctx, tx, key)
+		s, ok = row.State, found
+		return err
+	})
+	return s, ok, err
+}
+
+func startedBy(ctx context.Context, tx *store.Tx, key string) (row store.Rollout, ok bool, err error) {
+	if key == "" {
+		return row, false, nil
+	}
+	id, err := tx.Meta(ctx, startKey(key))
+	if errors.Is(err, store.ErrNotFound) {
+		return row, false, nil
+	}
+	if err != nil {
+		return row, false, err
+	}
+	row, err = tx.Rollout(ctx, id)
+	return row, err == nil, err
+}
+
+// opening says for which model a row is made, by whom, and under which key.
+type opening struct{ model, actor, key string }
 
 // maker makes the state of a new row.
 type maker func(id string, s salts, u *turn) (rollout.State, []rollout.Event, error)
@@ -62,6 +91,11 @@ func (e *Engine) open(ctx context.Context, o opening, makeState maker) (rollout.
 
 // insert makes the row of the turn: refused when the model has an open one.
 func (u *turn) insert(ctx context.Context, o opening, makeState maker) error {
+	row, ok, err := startedBy(ctx, u.tx, o.key)
+	if ok || err != nil {
+		u.row = row
+		return err
+	}
 	other, err := u.tx.OpenRollout(ctx, o.model)
 	if err == nil {
 		return fmt.Errorf("%s of %s is %s at %s: %w; wait for its end or abort it first", other.State.ID, o.model, other.State.Phase, other.State.Task, ErrOpen)
@@ -84,6 +118,11 @@ func (u *turn) insert(ctx context.Context, o opening, makeState maker) error {
 		return err
 	}
 	u.wake = append(u.wake, s.ID)
+	if o.key != "" {
+		if err := u.tx.SetMeta(ctx, startKey(o.key), s.ID); err != nil {
+			return err
+		}
+	}
 	return u.record(ctx, events)
 }
 

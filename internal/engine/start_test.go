@@ -35,6 +35,44 @@ func TestStart_OneOpenRolloutAModel(t *testing.T) {
 	w.start(nil)
 }
 
+// TestStart_KeyCommitsWithTheRow: whoever got no answer to a start, because the server died after its commit, asks again and gets the same rollout.
+func TestStart_KeyCommitsWithTheRow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := params("fraud")
+	p.Key = "dag-run-7"
+	refused := p
+	refused.Plan.Steps = nil
+	if _, err := w.Start(t.Context(), refused); err == nil {
+		t.Fatal("a plan without steps was started")
+	}
+	if _, ok, err := w.Started(t.Context(), p.Key); ok || err != nil {
+		t.Fatalf("a refused start took the key: %v", err)
+	}
+	first, err := w.Start(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := w.Start(t.Context(), p)
+	if err != nil || again.ID != first.ID {
+		t.Errorf("the same key again: %s, %v, want %s", again.ID, err, first.ID)
+	}
+	if s, ok, err := w.Started(t.Context(), p.Key); !ok || err != nil || s.ID != first.ID {
+		t.Errorf("started by the key: %s %v, %v", s.ID, ok, err)
+	}
+	other := p
+	other.Key = "dag-run-8"
+	_, err = w.Start(t.Context(), other)
+	wantError(t, err, ErrOpen)
+	w.read(func(ctx context.Context, tx *store.Tx) error {
+		rows, err := tx.Rollouts(ctx, store.RolloutFilter{})
+		if len(rows) != 1 {
+			t.Errorf("%d rows", len(rows))
+		}
+		return err
+	})
+}
+
 func TestStart_RefusedPlanLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

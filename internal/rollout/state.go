@@ -329,6 +329,8 @@ type StartParams struct {
 	RetryOf  string
 	Salt     string
 	NextSalt string
+	// Key makes the start idempotent: a second start with the same key is the first one's rollout. Empty: every start is its own.
+	Key string
 	// NoGate, a reason, starts without the gate. FirstChampion, a reason, starts where no version serves yet.
 	NoGate        string
 	FirstChampion string
