@@ -141,7 +141,7 @@ func (a *App) opener(r scorer.Registry) *scorer.Opener {
 }
 
 func newDeliverer(cfg config.Config, db *store.DB, log *slog.Logger) (*deliverer, error) {
-	d := &deliverer{store: db, baseURL: cfg.BaseURL(), log: log}
+	d := &deliverer{store: db, baseURL: cfg.BaseURL(), log: log, unwritten: map[store.DeliveryKey]store.DeliveryResult{}}
 	var channels []notify.Channel
 	for _, ch := range cfg.Notifications {
 		url := ""

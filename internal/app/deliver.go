@@ -21,8 +21,11 @@ type deliverer struct {
 	channels []string
 	baseURL  string
 	log      *slog.Logger
-	// mu keeps two flushes from sending the same notice.
+	// mu keeps two flushes from sending the same notice, and guards unwritten.
 	mu sync.Mutex
+	// unwritten are attempts that the store could not record, such as on a full disk. They are recorded before anything is sent again: what was
+	// told once must not be told every second.
+	unwritten map[store.DeliveryKey]store.DeliveryResult
 }
 
 // giveUpAfter is how often a channel is tried for one notice.
@@ -49,7 +52,7 @@ func (d *deliverer) run(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		if _, err := d.flush(ctx, ""); err != nil && ctx.Err() == nil {
-			d.log.Warn("notices could not be read", "err", err)
+			d.log.Warn("notices could not be read or recorded", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -79,9 +82,28 @@ func (d *deliverer) flush(ctx context.Context, id string) ([]string, error) {
 	return lines, err
 }
 
+// deliver attempts one delivery and records what came of it.
 func (d *deliverer) deliver(ctx context.Context, delivery store.Delivery) (string, error) {
-	result := store.DeliveryResult{DeliveryKey: delivery.DeliveryKey, At: time.Now(), Status: store.DeliveryDelivered}
-	line := fmt.Sprintf("%s told on %s", delivery.Event, delivery.Channel)
+	key := delivery.DeliveryKey
+	result, again := d.unwritten[key]
+	line := fmt.Sprintf("%s was tried on %s before, that is recorded now", delivery.Event, delivery.Channel)
+	if !again {
+		result, line = d.attempt(ctx, delivery)
+	}
+	ctx = context.WithoutCancel(ctx) // told is told: at the end of the process it must be written down, or it would be told again
+	err := d.store.Update(ctx, func(tx *store.Tx) error { return tx.SettleDelivery(ctx, result) })
+	if err != nil && !errors.Is(err, store.ErrConflict) { // a conflict is somebody else's record
+		d.unwritten[key] = result
+		return line, err
+	}
+	delete(d.unwritten, key)
+	return line, err
+}
+
+// attempt sends one notice and says what came of it.
+func (d *deliverer) attempt(ctx context.Context, delivery store.Delivery) (result store.DeliveryResult, line string) {
+	result = store.DeliveryResult{DeliveryKey: delivery.DeliveryKey, At: time.Now(), Status: store.DeliveryDelivered}
+	line = fmt.Sprintf("%s told on %s", delivery.Event, delivery.Channel)
 	if err := d.send(ctx, delivery); errors.Is(err, errUnwanted) {
 		result.Status, line = store.DeliverySkipped, fmt.Sprintf("%s does not want to hear of %s", delivery.Channel, delivery.Event)
 	} else if err != nil {
@@ -93,8 +115,7 @@ func (d *deliverer) deliver(ctx context.Context, delivery store.Delivery) (strin
 		line = fmt.Sprintf("%s not told on %s: %v", delivery.Event, delivery.Channel, err)
 		d.log.Warn("a notice was not delivered", "rollout", delivery.Rollout, "event", delivery.Event, "channel", delivery.Channel, "status", result.Status, "err", err)
 	}
-	ctx = context.WithoutCancel(ctx) // told is told: at the end of the process it must be written down, or it would be told again
-	return line, d.store.Update(ctx, func(tx *store.Tx) error { return tx.SettleDelivery(ctx, result) })
+	return result, line
 }
 
 var errUnwanted = errors.New("the channel does not want this event")
