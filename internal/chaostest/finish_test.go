@@ -25,6 +25,7 @@ func (c *round) finish(server *process) {
 	}
 	for deadline := time.Now().Add(endsWithin); len(c.person.words) > 0 && time.Now().Before(deadline); {
 		c.person.say(c.t.Context())
+		<-time.After(tick)
 	}
 	eventually(c.t, "every rollout has ended, told everybody and is not watched any more", endsWithin, c.settled)
 	registry := map[string]mlflow.Snapshot{}
@@ -229,9 +230,7 @@ func (c *round) checkRegistry(s rollout.State, snap mlflow.Snapshot) {
 // checkRouting wants no canary, and the right champion by its pin.
 func (c *round) checkRouting(s rollout.State) {
 	c.t.Helper()
-	c.files.mu.Lock()
-	doc := c.files.last[s.Model]
-	c.files.mu.Unlock()
+	doc := c.files.now(s.Model)
 	champion := s.Pins.Champion
 	if s.Phase == rollout.Succeeded {
 		champion = s.Pins.Challenger
@@ -245,6 +244,9 @@ func (c *round) checkRouting(s rollout.State) {
 	if doc.CanaryEnabled || doc.CanaryPct != 0 || doc.ChampionPct != 100 || doc.Control == nil || doc.Control.Canary != nil || doc.Control.Champion != champion ||
 		doc.Control.Rollout != s.ID || doc.RollbackAt.IsZero() == (s.Phase == rollout.RolledBack) {
 		c.t.Errorf("%s, %s: routing %+v, control %+v, want no canary and champion %+v", s.Model, s.Phase, doc, doc.Control, champion)
+	}
+	if gone := c.files.disabledAt(s.Model); gone > 0 && c.files.enabledAfter(s.Model, gone) != nil {
+		c.t.Errorf("%s, %s: the canary was taken away with generation %d and put back: %+v", s.Model, s.Phase, gone, c.files.enabledAfter(s.Model, gone))
 	}
 	if _, _, err := doc.Marshal(traffic.CompatExtended); err != nil {
 		c.t.Errorf("%s: %v", s.Model, err)

@@ -10,15 +10,13 @@ import (
 	"serin/internal/api"
 )
 
-// script is what a person says to the better challenger's rollout in a round, in order, and how it may then end.
-type script struct {
-	words []string
+// scripts are what a person says to the better challenger's rollout in a round, in order.
+var scripts = [][]string{
+	nil, {"pause", "resume"}, {"promote"}, {"pause", "resume", "promote"}, {"promote", "pause", "resume", "promote"}, {"abort"},
 }
 
-// scripts are drawn from: most people only watch.
-var scripts = []script{
-	{nil}, {[]string{"pause", "resume"}}, {[]string{"promote"}}, {[]string{"pause", "resume", "pause", "resume"}}, {[]string{"abort"}}, {nil},
-}
+// insists is how often a word is said that the rollout, as it stands, cannot take: its time may come.
+const insists = 5
 
 // person says a script to one rollout, by API or by command while the server is dead, until each word was heard or refused.
 type person struct {
@@ -28,6 +26,8 @@ type person struct {
 	// heard are the words that were acknowledged; unsure is set once a call ended without an answer: it may have been heard.
 	heard  []string
 	unsure bool
+	// refused counts how often the next word was.
+	refused int
 }
 
 // speak says the next word to a server that lives, at a random moment; one that is killed meanwhile has perhaps heard it.
@@ -75,11 +75,13 @@ func (p *person) speakToTheDead(ctx context.Context) {
 	p.done(code == 0)
 }
 
-func (p *person) done(heard bool) {
+func (p *person) done(heard bool) { //nolint:revive // an outcome, not a switch
 	if heard {
 		p.heard = append(p.heard, p.words[0])
+	} else if p.refused++; p.refused < insists {
+		return
 	}
-	p.words = p.words[1:]
+	p.words, p.refused = p.words[1:], 0
 }
 
 // aborted says whether the rollout must have ended by the abort, and whether it may have.

@@ -43,7 +43,7 @@ func inBuildDir(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+	defer os.RemoveAll(dir)
 	buildDir = dir
 	return m.Run()
 }
@@ -61,9 +61,11 @@ func built(t *testing.T) string {
 type process struct {
 	cmd   *exec.Cmd
 	ready chan struct{} // closed when it has said that it serves
-	ended chan struct{} // closed when it is gone; how is then the reason
-	how   error
-	errs  *lines
+	// gateway is where its gateway is, once it is ready.
+	gateway string
+	ended   chan struct{} // closed when it is gone; how is then the reason
+	how     error
+	errs    *lines // its stderr
 }
 
 // lines keeps a process's stderr, by pipe: a process whose disk is full can still speak.
@@ -112,8 +114,12 @@ func (w *world) spawn(args ...string) *process {
 func (p *process) own(stdout io.Reader) {
 	r := bufio.NewReader(stdout)
 	first, _ := r.ReadBytes('\n')
-	var line struct{ Ready bool }
+	var line struct {
+		Ready   bool
+		Gateway string
+	}
 	if json.Unmarshal(first, &line) == nil && line.Ready {
+		p.gateway = line.Gateway
 		close(p.ready)
 	}
 	_, _ = io.Copy(io.Discard, r) // a broken pipe is the end, which Wait tells
@@ -185,7 +191,7 @@ func freeAddresses(t *testing.T, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close() //nolint:gocritic // deferInLoop: until the last is there, or two could be the same
+		defer ln.Close() // until the last is there, or two could be the same
 		free = append(free, ln.Addr().String())
 	}
 	return free

@@ -18,17 +18,23 @@ const look = time.Millisecond
 
 // routings follows the routing files as a service that reads them would: each must be whole at any moment, and its generation never goes back.
 type routings struct {
-	mu     sync.Mutex // guards what follows
-	last   map[string]traffic.Document
+	mu   sync.Mutex // guards what follows
+	last map[string]traffic.Document
+	// all are the documents of each model in the order in which they were seen.
+	all    map[string][]traffic.Document
 	faults []string
 	// wrote is called once, when a generation has risen.
 	wrote func(name string, doc traffic.Document)
 }
 
+func newRoutings() *routings {
+	return &routings{last: map[string]traffic.Document{}, all: map[string][]traffic.Document{}}
+}
+
 // follow reads the routing files until the test ends.
 func (w *world) follow() *routings {
 	w.t.Helper()
-	r := &routings{last: map[string]traffic.Document{}}
+	r := newRoutings()
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	w.t.Cleanup(func() { close(stop); <-stopped })
 	go func() {
@@ -69,7 +75,7 @@ func (r *routings) once(path, name string, seen map[string]os.FileInfo) {
 	}
 	seen[name] = info
 	before := r.last[name]
-	r.last[name] = doc
+	r.last[name], r.all[name] = doc, append(r.all[name], doc)
 	switch {
 	case doc.Generation() < before.Generation():
 		r.faults = append(r.faults, fmt.Sprintf("%s: generation went back from %d to %d", name, before.Generation(), doc.Generation()))
@@ -78,6 +84,39 @@ func (r *routings) once(path, name string, seen map[string]os.FileInfo) {
 		r.wrote = nil
 		wrote(name, doc)
 	}
+}
+
+// now is the document of the last look.
+func (r *routings) now(name string) traffic.Document {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last[name]
+}
+
+// disabledAt is the first generation that took a canary away, 0 when none did.
+func (r *routings) disabledAt(name string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	had := false
+	for _, doc := range r.all[name] {
+		if had && !doc.CanaryEnabled {
+			return doc.Generation()
+		}
+		had = had || doc.CanaryEnabled
+	}
+	return 0
+}
+
+// enabledAfter is the first document after a generation that has a canary, nil when there is none.
+func (r *routings) enabledAfter(name string, generation int64) *traffic.Document {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, doc := range r.all[name] {
+		if doc.Generation() > generation && doc.CanaryEnabled {
+			return &doc
+		}
+	}
+	return nil
 }
 
 // arm has f called at the next write; nil disarms.
@@ -117,7 +156,7 @@ func TestRoutings_SeesWhatMustNotBe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			path := t.TempDir() + "/m.json"
-			r, seen, calls := &routings{last: map[string]traffic.Document{}}, map[string]os.FileInfo{}, 0
+			r, seen, calls := newRoutings(), map[string]os.FileInfo{}, 0
 			for _, text := range tt.files {
 				r.arm(func(string, traffic.Document) { calls++ })
 				if err := errors.Join(os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path)); err != nil {

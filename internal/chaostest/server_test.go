@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -34,6 +35,7 @@ type figures struct {
 // TestChaosServer kills a server with kill -9 again and again while it drives a rollout to its promotion, one to its rejection and one to its
 // rollback, while a person pauses, promotes or aborts. Whatever the moment: each rollout ends as it must, once, and no customer notices.
 func TestChaosServer(t *testing.T) {
+	t.Parallel()
 	kills, seed := number(t, "SERIN_CHAOS_KILLS", killsInAll), number(t, "SERIN_CHAOS_SEED", int(time.Now().UnixNano()%1e9))
 	f := &figures{struck: map[point]int{}, hit: map[point]int{}, ends: map[string]int{}, words: map[string]int{}}
 	began := time.Now()
@@ -91,7 +93,7 @@ func (c *round) run(kills int) {
 		points = points[1:]
 	}
 	c.startAll()
-	c.person = &person{w: c.world, id: c.ids[better], words: scripts[c.rng.IntN(len(scripts))].words}
+	c.person = &person{w: c.world, id: c.ids[better], words: slices.Clone(scripts[c.rng.IntN(len(scripts))])}
 	for _, at := range points {
 		if c.over() {
 			break

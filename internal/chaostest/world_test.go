@@ -49,6 +49,7 @@ type world struct {
 	client       *api.Client
 	registry     *mlflow.Client
 	told         *receiver
+	bake         time.Duration
 	slots        [2]*faulty.ModelServer
 	slotURLs     [2]string
 }
@@ -56,8 +57,14 @@ type world struct {
 // open lays out a world with the given models. Nothing of serin runs yet.
 func open(t *testing.T, models ...string) *world {
 	t.Helper()
+	return openWith(t, bake, models...)
+}
+
+// openWith is open with bakes of another length.
+func openWith(t *testing.T, bake time.Duration, models ...string) *world {
+	t.Helper()
 	free := freeAddresses(t, 2)
-	w := &world{t: t, dir: t.TempDir(), api: "http://" + free[0], gateway: "http://" + free[1], models: models, told: newReceiver(t)}
+	w := &world{t: t, dir: t.TempDir(), api: "http://" + free[0], gateway: "http://" + free[1], models: models, bake: bake, told: newReceiver(t)}
 	w.unpack()
 	if slices.Contains(models, failing) {
 		w.startSlots()
@@ -112,7 +119,7 @@ func (w *world) configure() {
 		if name == failing {
 			fmt.Fprintf(&b, "    backend: {urls: [%q, %q]}\n    identity: {path: /health, field: model_version}\n", w.slotURLs[0], w.slotURLs[1])
 		}
-		w.write(w.path("plans", name+".yaml"), plan(name))
+		w.write(w.path("plans", name+".yaml"), plan(name, w.bake))
 	}
 	w.write(w.path("told.url"), w.told.url)
 	const on = "[started, paused, succeeded, rolled_back, rejected, held, aborted, undone, rollback_unproven, hold_too_long]"
@@ -121,7 +128,7 @@ func (w *world) configure() {
 }
 
 // plan has limits that fit the data and a machine that is busy: what is tested here is not how fast it scores.
-func plan(name string) string {
+func plan(name string, bake time.Duration) string {
 	return fmt.Sprintf(`apiVersion: serin/v1
 kind: ModelRollout
 metadata: {name: %s}
@@ -142,7 +149,7 @@ spec:
   analysis: {mode: threshold, tick: %s, minRequests: 20, latency: {enabled: false}}
   hold: {max: 10m, then: rollback}
   notifications: [hook, log]
-`, name, bake, bake, bake, tick)
+`, name, bake, bake, time.Second, tick)
 }
 
 // startSlots runs the two model servers of the failing model: a good champion, and a challenger that fails on three in ten.
@@ -266,6 +273,20 @@ func payments(t *testing.T) (columns []string, rows [][]float64, customers []str
 		rows, customers = append(rows, values), append(customers, fmt.Sprintf("customer-%04d", i))
 	}
 	return records[0][1:], rows, customers
+}
+
+// canary starts a rollout of better and waits until its canary has 20 % and is being judged.
+func (w *world) canary(files *routings) (id string) {
+	w.t.Helper()
+	id, err := w.start(better)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	eventually(w.t, "the canary bakes at 20 %", readyWithin, func() bool {
+		r, err := w.client.Get(w.t.Context(), id)
+		return err == nil && r.Task == "monitor_20_percent" && r.Judgement != nil && files.now(better).CanaryPct == 20
+	})
+	return id
 }
 
 // start starts a rollout as a script would: with a key, again when the server dies under the call.
