@@ -74,6 +74,7 @@ func TestChaosDiskFull(t *testing.T) {
 	if stages != 2 {
 		t.Errorf("%d bakes were replayed, want 2", stages)
 	}
+	w.checkReplayCanFail(left, s)
 	if in := left.production(better); len(in) != 1 || in[0] != "2" {
 		t.Errorf("in Production: %v", in)
 	}
