@@ -21,7 +21,12 @@ func TestChaosGateway(t *testing.T) {
 	player.Mark()
 	gateway.kill()
 	gateway = w.startGateway()
-	eventually(t, "customers get answers again", readyWithin, func() bool { return player.Snapshot().Window.Roles["champion"] > 0 })
+	eventually(t, "who was refused before the start has been counted, and customers get answers again", readyWithin, func() bool {
+		player.Mark()
+		<-time.After(500 * time.Millisecond)
+		seen := player.Snapshot().Window
+		return seen.Roles["champion"] > 0 && seen.Failures == 0
+	})
 	player.Mark()
 	eventually(t, "customers of both roles get answers", readyWithin, func() bool {
 		seen := player.Snapshot().Window
