@@ -20,8 +20,13 @@ func (e *Engine) Signal(ctx context.Context, id string, sig rollout.Signal) erro
 		if err != nil {
 			return err
 		}
-		refused, err = u.send(ctx, row)
-		return err
+		if refused, err = u.send(ctx, row); err != nil {
+			return err
+		}
+		if _, busy := e.runs(id); busy || !u.row.State.Phase.Ended() {
+			return nil
+		}
+		return u.loseAttempts(ctx) // nothing is planned for a row that has ended: nobody else would close what a dead process left open
 	})
 	if err != nil {
 		return fmt.Errorf("%s rollout %s: %w", sig.Name, id, err)

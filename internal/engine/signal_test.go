@@ -161,3 +161,50 @@ func TestSignal_AfterTheEnd(t *testing.T) {
 		t.Errorf("planned %+v", p)
 	}
 }
+
+// TestSignal_EndsWhatADeadProcessLeft aborts a rollout whose attempt nobody runs any more: the row ends, and nothing stays open in it. An attempt
+// that runs in this process is left to its own end.
+func TestSignal_EndsWhatADeadProcessLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.start(nil)
+	p, err := w.Plan(t.Context(), id)
+	if err != nil || p.Task == nil {
+		t.Fatalf("planned %+v, %v", p, err)
+	}
+	abort := rollout.Signal{Name: rollout.SignalAbort, Actor: "ann", Reason: "wrong model"}
+	if err := w.Signal(t.Context(), id, abort); err != nil {
+		t.Fatal(err)
+	}
+	w.read(func(ctx context.Context, tx *store.Tx) error {
+		all, err := tx.Attempts(ctx, id)
+		if err != nil || len(all) != 1 || all[0].Status != store.AttemptLost {
+			t.Errorf("attempts %+v, %v, want one that is lost", all, err)
+		}
+		row, err := tx.Rollout(ctx, id)
+		if row.State.Phase != rollout.Aborted {
+			t.Errorf("phase %s", row.State.Phase)
+		}
+		return err
+	})
+	wantError(t, w.Perform(t.Context(), *p.Task), ErrFenced)
+
+	other := w.start(nil)
+	if p, err = w.Plan(t.Context(), other); err != nil || p.Task == nil {
+		t.Fatalf("planned %+v, %v", p, err)
+	}
+	if !w.begin(keyOf(*p.Task)) {
+		t.Fatal("it runs already")
+	}
+	defer w.end(other)
+	if err := w.Signal(t.Context(), other, abort); err != nil {
+		t.Fatal(err)
+	}
+	w.read(func(ctx context.Context, tx *store.Tx) error {
+		open, err := tx.OpenAttempts(ctx, other)
+		if len(open) != 1 {
+			t.Errorf("%d open attempts, want the one that runs", len(open))
+		}
+		return err
+	})
+}
