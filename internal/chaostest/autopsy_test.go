@@ -19,7 +19,7 @@ import (
 )
 
 // remains are what a dead server has left in its store.
-type remains struct {
+type remains struct { //nolint:recvcheck // the pointer methods fill it
 	rows       map[string][]rollout.State // by model, newest first
 	attempts   map[string][]store.Attempt // by rollout
 	deliveries map[string][]store.Delivery

@@ -75,7 +75,7 @@ func (p *person) speakToTheDead(ctx context.Context) {
 	p.done(code == 0)
 }
 
-func (p *person) done(heard bool) { //nolint:revive // an outcome, not a switch
+func (p *person) done(heard bool) {
 	if heard {
 		p.heard = append(p.heard, p.words[0])
 	} else if p.refused++; p.refused < insists {

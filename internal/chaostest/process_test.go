@@ -43,7 +43,7 @@ func inBuildDir(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
 	buildDir = dir
 	return m.Run()
 }
@@ -191,7 +191,7 @@ func freeAddresses(t *testing.T, n int) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer ln.Close() // until the last is there, or two could be the same
+		defer ln.Close() //nolint:gocritic // deferInLoop: until the last is there, or two could be the same
 		free = append(free, ln.Addr().String())
 	}
 	return free
