@@ -31,12 +31,14 @@ func TestRemains_SeesPlantedFaults(t *testing.T) {
 		{"a gap in the history", remains{history: []store.Entry{{Seq: 1}, {Seq: 3}}}, []string{"history: entry 2 has number 3"}},
 		{"a beginning that is gone", remains{history: []store.Entry{{Seq: 2}}}, []string{"history: entry 1 has number 2"}},
 		{
-			"two open attempts", remains{attempts: map[string][]store.Attempt{"a": {{Status: store.AttemptOpen}, {Status: store.AttemptOpen}}}},
+			"two open attempts",
+			remains{attempts: map[string][]store.Attempt{"a": {{Status: store.AttemptOpen}, {Status: store.AttemptOpen}}}},
 			[]string{"rollout a has 2 open attempts"},
 		},
 		{"a second rollout", remains{rows: map[string][]rollout.State{better: {{ID: "b"}, {ID: "a"}}}}, []string{"better has 2 rollouts, one was started"}},
 		{
-			"two champions", remains{versions: map[string][]store.ModelVersion{better: {{Version: 1, Stage: model.StageProduction}, {Version: 2, Stage: model.StageProduction}}}},
+			"two champions",
+			remains{versions: map[string][]store.ModelVersion{better: {{Version: 1, Stage: model.StageProduction}, {Version: 2, Stage: model.StageProduction}}}},
 			[]string{"better has [1 2] in Production"},
 		},
 	}
