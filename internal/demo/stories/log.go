@@ -14,7 +14,7 @@ const tickEvery = 4 * time.Second
 
 var (
 	startedLine  = regexp.MustCompile(`^attempt \d+ of \S+ started$`)
-	finishedLine = regexp.MustCompile(`^(attempt \d+) of \S+ finished: (\w+)(?: \((\w+)\))?(?:: (.*))?$`)
+	finishedLine = regexp.MustCompile(`^(attempt \d+) of \S+ finished: (\w+)(?: \((\w+)\))?(?:: ?(.*))?$`)
 	tickLine     = regexp.MustCompile(`^\d\d:\d\d:\d\d (\w+) (.*)$`)
 	// besideLine is the champion's figures beside the canary's; they matter when something is decided.
 	besideLine = regexp.MustCompile(`, champion [^;]*`)
@@ -62,7 +62,7 @@ func finished(e event, m []string) (event, bool) {
 	e.Text = reason
 	switch {
 	case status != "done":
-		e.Kind, e.Text = kindVerdict, attempt+" "+status+": "+reason
+		e.Kind, e.Text = kindVerdict, strings.TrimSuffix(attempt+" "+status+": "+reason, ": ")
 		return e, true
 	case is("compare_"), is("monitor_"), is("watch_"), is("notify_"):
 		return e, false

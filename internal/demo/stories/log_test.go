@@ -134,7 +134,7 @@ func TestNarrator_TicksEveryFewSeconds(t *testing.T) {
 
 // A log is of another program, and may be of a later one: nothing that went wrong may be left out, whatever else it says.
 func FuzzNarrator(f *testing.F) {
-	for _, line := range []string{"attempt 1 of admit started", "attempt 1 of admit finished: failed (x): y", "02:14:05 continue 2s: x, champion 1", "criterion a", "", "metric  "} {
+	for _, line := range []string{"attempt 1 of admit started", "attempt 1 of admit finished: failed (x): y", "attempt 1 of admit finished: failed (x):  ", "02:14:05 continue 2s: x, champion 1", "criterion a", "", "metric  "} {
 		f.Add("compare_models", line)
 		f.Add("monitor_5_percent", line)
 	}
