@@ -15,7 +15,7 @@ kind: ModelRollout
 metadata:
   name: fraud
 spec:
-  champion: "@live"
+  champion: "@champion"
   challenger: 42
   offlineGate:
     off: true
@@ -65,14 +65,14 @@ spec:
     uris: version
     compat: strict
   promotion:
-    mode: stages
+    mode: aliases
   notifications: [ops]
 `
 
 // changes replaces a line of whole by another; the plan must follow.
 var changes = []struct{ line, instead string }{
 	{"  name: fraud", "  name: churn"},
-	{`  champion: "@live"`, "  champion: Production"},
+	{`  champion: "@champion"`, "  champion: 41"},
 	{"  challenger: 42", "  challenger: 43"},
 	{"    off: true\n    reason: labels are late", "    off: false"},
 	{"    reason: labels are late", "    reason: other"},
@@ -106,7 +106,7 @@ var changes = []struct{ line, instead string }{
 	{"    missing: random", "    missing: champion"},
 	{"    uris: version", "    uris: stage"},
 	{"    compat: strict", "    compat: extended"},
-	{"  promotion:\n    mode: stages", "  promotion:\n    mode: aliases"},
+	{"  promotion:\n    mode: aliases", "  promotion:\n    mode: both"},
 	{"  notifications: [ops]", "  notifications: []"},
 }
 

@@ -22,7 +22,7 @@ func Marshal(p rollout.Plan, head string) []byte {
 	w.line("", "kind: ModelRollout")
 	w.line("the registered model", "metadata: {name: %s}", text(p.Model))
 	w.line("", "spec:")
-	w.line("a stage, a version number or \"@alias\"; resolved once, at the start", "  champion: %s", reftext(p.Champion))
+	w.line("Production, \"@champion\" or a version number; resolved once, at the start", "  champion: %s", reftext(p.Champion))
 	w.line("", "  challenger: %s", reftext(p.Challenger))
 	w.gate(p.Gate)
 	w.line("", "  strategy:")

@@ -97,7 +97,7 @@ func randomPlan(rng *rand.Rand) rollout.Plan {
 	p.Analysis.Tick, p.Analysis.Window, p.Analysis.MinRequests = 10*time.Millisecond+length(), 2+rng.IntN(100), 1+rng.IntN(1000)
 	p.Analysis.Errors.SLO, p.Analysis.Latency.SLO = 0.001+rng.Float64()/2, length()
 	p.Analysis.Errors.Enabled = rng.IntN(2) == 0
-	p.Promotion = rollout.PromoteAliases
+	p.Promotion, p.Champion = rollout.PromoteAliases, "@champion"
 	p.Steps = nil
 	for w := 1 + rng.IntN(2000); w < 10000; w += 1 + rng.IntN(4000) {
 		p.Steps = append(p.Steps, rollout.Step{Kind: rollout.StepSetWeight, Weight: float64(w) / 100}, rollout.Step{Kind: rollout.StepPause, Duration: length()})

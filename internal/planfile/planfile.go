@@ -4,6 +4,7 @@ package planfile
 
 import (
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"serin/internal/model"
@@ -34,8 +35,8 @@ func Lint(name string, data []byte) []Fault {
 type reader struct {
 	plan rollout.Plan
 	dir  string
-	// champion and challenger are the places where the file gives them, else nil.
-	champion, challenger *strictyaml.Value
+	// champion, challenger and mode (of promotion) are the places where the file gives them, else nil.
+	champion, challenger, mode *strictyaml.Value
 }
 
 func read(name string, data []byte, dir string) (rollout.Plan, []Fault) {
@@ -111,6 +112,7 @@ func (r *reader) spec(v strictyaml.Value) {
 		r.gateMissing(v)
 	}
 	r.checkSides()
+	r.checkPromotion()
 }
 
 // reference reads a stage, a version number or "@alias" in the registry's spelling.
@@ -148,6 +150,23 @@ func (r *reader) checkSides() {
 			v.Faultf("is %s like the other side: a version cannot be compared with itself", r.plan.Champion)
 			return
 		}
+	}
+}
+
+// checkPromotion refuses a champion that a promotion would not move: the next rollout would start from the version before. A version number
+// is never moved, and says so.
+func (r *reader) checkPromotion() {
+	champion, mode := r.plan.Champion, r.plan.Promotion
+	stages, aliases := mode != rollout.PromoteAliases, mode != rollout.PromoteStages
+	_, err := strconv.Atoi(champion)
+	switch {
+	case err == nil, champion == "Production" && stages, champion == "@champion" && aliases:
+	case champion == "Production" && r.mode != nil:
+		r.mode.Faultf("is %s, but the champion is Production, which only stages move: use both, or champion: \"@champion\"", mode)
+	case champion == "@champion" && r.mode != nil:
+		r.mode.Faultf("is %s, but the champion is @champion, which only aliases move: use both, or champion: Production", mode)
+	case r.champion != nil:
+		r.champion.Faultf("is %s, which a promotion does not move: use Production, \"@champion\" or a version number", champion)
 	}
 }
 
@@ -190,8 +209,11 @@ func isHeaderName(s string) bool {
 }
 
 func (r *reader) promotion(v strictyaml.Value) {
-	v.Fields(strictyaml.Fields{"mode": strictyaml.Choose(&r.plan.Promotion,
-		string(rollout.PromoteStages), string(rollout.PromoteAliases), string(rollout.PromoteBoth))})
+	choose := strictyaml.Choose(&r.plan.Promotion, string(rollout.PromoteStages), string(rollout.PromoteAliases), string(rollout.PromoteBoth))
+	v.Fields(strictyaml.Fields{"mode": func(v strictyaml.Value) {
+		r.mode = &v
+		choose(v)
+	}})
 }
 
 func (r *reader) notifications(v strictyaml.Value) {

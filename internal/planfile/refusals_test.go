@@ -11,8 +11,10 @@ var specFaults = []struct {
 	{"challenger: 1.5", []string{`5:15: challenger: is the number 1.5: write it in quotes if the text is meant`}},
 	{"challenger: \"@a b\"", []string{`5:15: challenger: is "@a b": use a stage (Production, Staging), a version number or "@alias"`}},
 	{"challenger: production", []string{`5:15: challenger: is Production like the other side: a version cannot be compared with itself`}},
+	{`champion: "@live"`, []string{`5:13: champion: is @live, which a promotion does not move: use Production, "@champion" or a version number`}},
+	{"champion: Archived", []string{`5:13: champion: is Archived, which a promotion does not move: use Production, "@champion" or a version number`}},
 	{"champion:", []string{`5:12: champion: has no value: give one, or remove the key to have the default`}},
-	{"champion: Staging\nchampion: 3\nchallenger: 4", []string{`6:3: champion: is there twice: remove one of them (the first is in line 5)`}},
+	{"champion: Production\nchampion: 3\nchallenger: 4", []string{`6:3: champion: is there twice: remove one of them (the first is in line 5)`}},
 	{"<<: {hold: {}}", []string{`5:3: spec: merge keys (<<) are not read: write the keys out`}},
 	{"[1]: 2", []string{`5:3: spec: has a list as a key: keys are plain names`}},
 	{"strategi: {}", []string{`5:3: strategi: unknown key: did you mean strategy?`}},
@@ -126,6 +128,12 @@ var specFaults = []struct {
 		`5:88: routing.compat: is the text "loose": use extended or strict`,
 	}},
 	{"promotion: {mode: tags}", []string{`5:21: promotion.mode: is the text "tags": use stages, aliases or both`}},
+	{"promotion: {mode: aliases}", []string{
+		`5:21: promotion.mode: is aliases, but the champion is Production, which only stages move: use both, or champion: "@champion"`,
+	}},
+	{"champion: \"@champion\"\npromotion: {mode: stages}", []string{
+		`6:21: promotion.mode: is stages, but the champion is @champion, which only aliases move: use both, or champion: Production`,
+	}},
 	{"notifications: [log, log, 3]", []string{
 		`5:24: notifications[1]: channel "log" is there twice: remove one of them`,
 		`5:29: notifications[2]: is the number 3: write it in quotes if the text is meant`,

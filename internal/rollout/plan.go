@@ -16,7 +16,8 @@ import (
 type Plan struct {
 	// Model is the registered model's name (metadata.name).
 	Model string `json:"model"`
-	// Champion and Challenger are a stage, a version number or "@alias", resolved once at the start.
+	// Champion and Challenger are a stage, a version number or "@alias", resolved once at the start. The champion's is one that a promotion
+	// moves (planfile checks it), or a version number.
 	Champion   string          `json:"champion"`
 	Challenger string          `json:"challenger"`
 	Gate       Gate            `json:"offlineGate"`
