@@ -135,12 +135,14 @@ func (c *change) refused(node Node, r Result) {
 	}
 }
 
-// insist keeps trying what must not be given up: traffic back to the champion, and what is owed to the registry. People are told once when it does not come true.
+// insist keeps trying what must not be given up: traffic back to the champion, and what is owed to the registry. People are told once when it does not
+// come true. A debt to the registry harms nobody's traffic, and a registry may be away for days: every attempt is a row, so they come once a minute then.
 func (c *change) insist(node Node, r Result) {
-	c.RetryAt = c.now.Add(min(backoff(c.Failures), 5*time.Second))
 	if c.Phase.Ended() {
+		c.RetryAt = c.now.Add(min(time.Second<<min(c.Failures-1, 6), time.Minute))
 		return
 	}
+	c.RetryAt = c.now.Add(min(backoff(c.Failures), 5*time.Second))
 	c.Reason = fmt.Sprintf("%s: %s", node.ID, r.Reason)
 	if c.Failures == 3 {
 		c.event(Event{Name: "RollbackUnproven", Notify: NotifyUnproven, Reason: c.Reason})

@@ -268,7 +268,13 @@ func TestRollbackIsNeverGivenUpAndSettlesLater(t *testing.T) {
 		t.Fatalf("%s, told %d, next in %s", w.s.Phase, w.told(NotifyUnproven), w.s.RetryAt.Sub(w.now))
 	}
 	w.answer[TaskRollback] = Result{Status: StatusDone, Owed: true, Reason: "registry away"}
-	w.answer[TaskSettle] = Result{Status: StatusRetry, Reason: "registry still away"}
+	for w.s.Failures < 100 {
+		w.answer[TaskSettle] = Result{Status: StatusRetry, Reason: "registry still away"}
+		w.step()
+	}
+	if wait := w.s.RetryAt.Sub(w.now); wait != time.Minute || w.told(NotifyUnproven) != 1 {
+		t.Errorf("the registry is away for an hour: next in %s, told %d", wait, w.told(NotifyUnproven))
+	}
 	w.finish()
 	if w.s.Phase != RolledBack || len(w.s.Owed) != 0 || w.s.Tasks[TaskSettle].Verdict != "done" {
 		t.Errorf("%s, owed %v, settle %+v", w.s.Phase, w.s.Owed, w.s.Tasks[TaskSettle])
