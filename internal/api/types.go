@@ -186,6 +186,8 @@ type Model struct {
 	WeightPct   float64 `json:"weight_pct"`
 	Generation  int64   `json:"generation"`
 	RoutingFile string  `json:"routing_file"`
+	// Error says why the routing file cannot be read; weight, generation and champion are unknown then.
+	Error string `json:"error,omitempty"`
 }
 
 // Wait answers GET /api/v1/rollouts/ID/wait: with 404 while the rollout goes on and 200 when it has ended.

@@ -132,6 +132,24 @@ func TestStart_EmbeddedRegistryKnowsItsModels(t *testing.T) {
 	}
 }
 
+// One model's broken routing file is that model's fault, and said; the others are listed as ever.
+func TestModels_OneBrokenFile(t *testing.T) {
+	t.Parallel()
+	s, _, client := opened(t, oneModel+"  other: {plan: other.yaml, routing_file: other.json}\n")
+	s.write("plan.yaml", plan{gate: noGate}.text(fraud))
+	s.write("other.yaml", plan{gate: noGate}.text("other"))
+	s.write("routing.json", `{"canary_enabled": fal`)
+	models, err := client.Models(t.Context())
+	if err != nil || len(models) != 2 {
+		t.Fatalf("models %+v, %v", models, err)
+	}
+	for _, m := range models {
+		if broken := m.Name == fraud; broken != strings.Contains(m.Error, s.path("routing.json")) {
+			t.Errorf("%s: error %q", m.Name, m.Error)
+		}
+	}
+}
+
 func TestUndo_Refuses(t *testing.T) {
 	t.Parallel()
 	s, _, client := opened(t, oneModel)

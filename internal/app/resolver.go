@@ -44,13 +44,11 @@ func (a *App) Models(ctx context.Context) ([]api.Model, error) {
 		if err != nil {
 			return nil, err
 		}
-		doc, err := a.router.Current(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		v := api.Model{Name: name, WeightPct: doc.CanaryPct, Generation: doc.Generation(), RoutingFile: m.file.Path()}
-		if doc.Control != nil {
-			v.Champion = doc.Control.Champion.Version
+		v := api.Model{Name: name, RoutingFile: m.file.Path()}
+		if doc, err := a.router.Current(ctx, name); err != nil {
+			v.Error = err.Error() // one model's broken file does not hide the others
+		} else {
+			v.WeightPct, v.Generation, v.Champion = doc.CanaryPct, doc.Generation(), doc.Table(name).Champion.Pin.Version
 		}
 		err = a.store.View(ctx, func(tx *store.Tx) error {
 			row, err := tx.OpenRollout(ctx, name)

@@ -117,7 +117,8 @@ func (r *root) command() *cobra.Command {
 		Use:   "serin",
 		Short: "Ship machine-learning models safely",
 		Long: `Serin compares a challenger with the champion offline, gives it 5 % of live traffic for
-30 minutes, 25 % for an hour, then all, judging errors and latency as it goes, and promotes it in the model registry or takes it back within seconds.
+30 minutes, 25 % for an hour, then all, judging errors and latency as it goes, and promotes
+it in the model registry or takes it back within seconds.
 
 Begin with:  serin demo                  see it all on real card payments, in two minutes
              serin serve                 run the server with its gateway and registry
