@@ -28,6 +28,8 @@ func TestRead_RefusesWhatIsNoText(t *testing.T) {
 		{"too long", strings.Repeat("#", maxBytes+1), "f.yaml:1:1: the file has 1048577 bytes: at most 1048576 are read"},
 		{"a second document", "text: a\n---\ntext: b\n", "f.yaml:2:1: a second document (---): put it into a file of its own"},
 		{"a broken second document", "text: a\n---\n[\n", "f.yaml:4:1: not YAML: did not find expected node content: check indentation, colons and quotes here"},
+		{"a bare marker", "---", "f.yaml:1:1: is empty: a mapping (key: value) belongs here"},
+		{"after an old line break", "\ra\r", `f.yaml:2:1: is the text "a": a mapping (key: value) belongs here`},
 		{"a list", "- a\n", "f.yaml:1:1: is a list: a mapping (key: value) belongs here"},
 		{"a word", "a\n", `f.yaml:1:1: is the text "a": a mapping (key: value) belongs here`},
 		{"an unknown anchor", "text: *a\n", "f.yaml:1:1: not YAML: unknown anchor 'a' referenced: check indentation, colons and quotes here"},

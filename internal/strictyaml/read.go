@@ -23,6 +23,7 @@ const (
 // Document is a file being read: it gathers the faults that the reading of its values finds.
 type Document struct {
 	file   string
+	lines  int
 	hide   []string
 	faults []Fault
 	visits int
@@ -40,7 +41,7 @@ type Source struct {
 
 // Read parses one YAML document and returns its root. The root is not usable (ok false) when the file is no YAML; the document then holds the fault.
 func Read(src Source) (doc *Document, root Value, ok bool) {
-	doc = &Document{file: src.File, hide: src.Hide}
+	doc = &Document{file: src.File, hide: src.Hide, lines: 1 + len(lineBreak.FindAllIndex(src.Data, -1))}
 	if at, problem := unreadable(src.Data); problem != "" {
 		line, column := position(src.Data, at)
 		doc.add(Fault{Line: line, Column: column, Message: problem})
@@ -76,7 +77,13 @@ func Read(src Source) (doc *Document, root Value, ok bool) {
 // Faults lists what was found so far, in the order of the file.
 func (d *Document) Faults() []Fault { return sorted(d.faults) }
 
+// lineBreak is a line break as YAML counts them.
+var lineBreak = regexp.MustCompile(`\r\n|[\n\r\x{85}\x{2028}\x{2029}]`)
+
 func (d *Document) add(f Fault) {
+	if f.Line > d.lines { // the parser puts what is missing at the end behind it
+		f.Line, f.Column = d.lines, 1
+	}
 	f.File, f.Message = d.file, oneLine(f.Message)
 	d.faults = append(d.faults, f)
 }
