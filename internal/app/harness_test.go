@@ -65,7 +65,7 @@ func (p plan) text(name string) string {
 	def(&p.watch, "1s")
 	def(&p.hold, "60s")
 	def(&p.then, "rollback")
-	def(&p.slo, "250ms")
+	def(&p.slo, "1s")
 	def(&p.tell, "log")
 	def(&p.gate, fmt.Sprintf("{data: %q, label: is_fraud, criteria: {recall: 0.75, fpr: 0.02, latencyP95: 250ms, f1Ratio: 1.01}}", example("holdout.parquet")))
 	return fmt.Sprintf(`apiVersion: serin/v1

@@ -28,7 +28,7 @@ func (s *slot) faults(t *testing.T, f faulty.Faults) {
 // moving a process, and an undo moves the roles back. No customer sees any of it.
 func TestURLs_FailSlowSucceedUndo(t *testing.T) {
 	t.Parallel()
-	s, two := behindURLs(t, plan{watch: "60s"})
+	s, two := behindURLs(t, plan{watch: "60s", slo: "250ms"})
 	s.register("better", model.StageStaging)
 	player, stop := s.play()
 
