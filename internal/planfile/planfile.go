@@ -161,11 +161,11 @@ func (r *reader) checkPromotion() {
 	_, err := strconv.Atoi(champion)
 	switch {
 	case err == nil, champion == "Production" && stages, champion == "@champion" && aliases:
-	case champion == "Production" && r.mode != nil:
+	case champion == "Production":
 		r.mode.Faultf("is %s, but the champion is Production, which only stages move: use both, or champion: \"@champion\"", mode)
-	case champion == "@champion" && r.mode != nil:
+	case champion == "@champion":
 		r.mode.Faultf("is %s, but the champion is @champion, which only aliases move: use both, or champion: Production", mode)
-	case r.champion != nil:
+	default:
 		r.champion.Faultf("is %s, which a promotion does not move: use Production, \"@champion\" or a version number", champion)
 	}
 }

@@ -42,7 +42,7 @@ func (c *change) foreign(node Node, f Foreign) {
 	case KindDeploy, KindPromote:
 		c.Failures++
 		if c.Ending == nil {
-			c.RetryAt = c.now.Add(backoff(c.Failures))
+			c.RetryAt = c.now.Add(backoff(c.Failures, 30*time.Second))
 		}
 		c.park(node)
 	case KindMonitor:
@@ -121,7 +121,7 @@ func (c *change) refused(node Node, r Result) {
 		c.tryAgain(node, r)
 	case KindPromote:
 		c.Failures++
-		c.RetryAt = c.now.Add(backoff(c.Failures))
+		c.RetryAt = c.now.Add(backoff(c.Failures, 30*time.Second))
 		c.hold(codeOr(r.Code, "refused"), reason)
 		c.holdDeadline()
 		c.park(node)
@@ -139,10 +139,10 @@ func (c *change) refused(node Node, r Result) {
 // come true. A debt to the registry harms nobody's traffic, and a registry may be away for days: every attempt is a row, so they come once a minute then.
 func (c *change) insist(node Node, r Result) {
 	if c.Phase.Ended() {
-		c.RetryAt = c.now.Add(min(time.Second<<min(c.Failures-1, 6), time.Minute))
+		c.RetryAt = c.now.Add(backoff(c.Failures, time.Minute))
 		return
 	}
-	c.RetryAt = c.now.Add(min(backoff(c.Failures), 5*time.Second))
+	c.RetryAt = c.now.Add(backoff(c.Failures, 5*time.Second))
 	c.Reason = fmt.Sprintf("%s: %s", node.ID, r.Reason)
 	if c.Failures == 3 {
 		c.event(Event{Name: "RollbackUnproven", Notify: NotifyUnproven, Reason: c.Reason})

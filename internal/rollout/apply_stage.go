@@ -187,7 +187,7 @@ func (c *change) promoted(node Node, r Result) {
 // hold has lasted its maximum it goes back. While a canary has traffic the wait is spent judging it.
 func (c *change) tryAgain(node Node, r Result) {
 	c.Failures++
-	c.RetryAt = c.now.Add(backoff(c.Failures))
+	c.RetryAt = c.now.Add(backoff(c.Failures, 30*time.Second))
 	switch node.Kind {
 	case KindNotify:
 		c.giveUpNotify(node, r)
@@ -228,9 +228,9 @@ func codeOr(code, otherwise string) string {
 	return otherwise
 }
 
-// backoff is 1, 2, 4, ... seconds, at most 30.
-func backoff(failures int) time.Duration {
-	return min(time.Second<<min(failures-1, 5), 30*time.Second)
+// backoff is 1, 2, 4, ... seconds and at most the given time, which is a minute or less.
+func backoff(failures int, most time.Duration) time.Duration {
+	return min(time.Second<<min(failures-1, 6), most)
 }
 
 // park spends the wait for another attempt of deploy or promote in the bake of the weight that has traffic, so that a canary that goes bad meanwhile is rolled back.

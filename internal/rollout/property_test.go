@@ -94,7 +94,7 @@ func (h *history) transition() (State, string) {
 	h.now = h.now.Add(time.Duration(h.r.IntN(120)) * time.Second)
 	switch h.r.IntN(10) {
 	case 0, 1:
-		if h.r.IntN(h.trouble) > 0 {
+		if !h.strikes(1) {
 			break
 		}
 		sig := Signal{Name: pick(h.r, allSignals), Actor: "ann", Reason: "x", Override: h.r.IntN(3) == 0, Task: pick(h.r, Graph(h.s.Plan, h.s.Kind)).ID}
