@@ -21,7 +21,8 @@ func (r remains) replay(s rollout.State) (faults []string, stages int) {
 		}
 	}
 	for i, st := range s.Plan.Stages() {
-		final, ok := r.finalJudgement(s.ID, fmt.Sprintf("monitor_%s_percent", st.Name()))
+		task := fmt.Sprintf("monitor_%s_percent", st.Name())
+		final, ok := r.finalJudgement(s.ID, task, time.Time{})
 		if !ok {
 			continue
 		}
@@ -31,10 +32,22 @@ func (r remains) replay(s rollout.State) (faults []string, stages int) {
 		}
 		stages++
 		stage := analysis.Stage{
-			Name: fmt.Sprintf("monitor_%s_percent", st.Name()), WeightPct: st.Weight, Bake: st.Bake,
+			Name: task, WeightPct: st.Weight, Bake: st.Bake,
 			ChampionRevision: s.Pins.Champion.Version, CanaryRevision: s.Pins.Challenger.Version,
 		}
-		for _, fault := range r.rejudge(s, stage, span{proven[i], final}) {
+		var found []string
+		if promoting := r.promotedUnder(s, st.Weight, final.At); !promoting.IsZero() {
+			beside := final
+			if final, ok = r.finalJudgement(s.ID, task, promoting); !ok {
+				found = append(found, "promoted without a judgement before")
+			} else if passed := beside.At.Sub(final.At); beside.Covered > passed {
+				found = append(found, fmt.Sprintf("covered %s beside the promotion, %s after the bake", beside.Covered, passed))
+			}
+		}
+		if len(found) == 0 {
+			found = r.rejudge(s, stage, span{proven[i], final})
+		}
+		for _, fault := range found {
 			faults = append(faults, fmt.Sprintf("rollout %s, %s: %s", s.ID, stage.Name, fault))
 		}
 	}
@@ -73,9 +86,28 @@ func (r remains) rejudge(s rollout.State, stage analysis.Stage, in span) (faults
 	return faults
 }
 
-// finalJudgement is the last one that a task's attempts have stored.
-func (r remains) finalJudgement(id, task string) (last analysis.Judgement, ok bool) {
+// promotedUnder says whether a promotion wrote the routing and was killed before it committed, and then had to wait: the bake goes on beside it, and
+// judges the new champion at 100 %, which is no time at the stage's weight. promoting is when the promotion was first tried; zero where it was not so.
+func (r remains) promotedUnder(s rollout.State, weight float64, until time.Time) (promoting time.Time) {
+	for _, a := range r.attempts[s.ID] {
+		if a.Task == "deploy_canary_100_percent" && (promoting.IsZero() || a.StartedAt.Before(promoting)) {
+			promoting = a.StartedAt
+		}
+	}
+	for _, sc := range r.scrapes[s.Model] {
+		if !promoting.IsZero() && sc.At.After(promoting) && !sc.At.After(until) && len(sc.Samples) > 0 && sc.Samples[0].WeightPct != weight {
+			return promoting
+		}
+	}
+	return time.Time{}
+}
+
+// finalJudgement is the last one that a task's attempts have stored; with a time, of those attempts that began before it.
+func (r remains) finalJudgement(id, task string, before time.Time) (last analysis.Judgement, ok bool) {
 	for _, a := range r.attempts[id] {
+		if !before.IsZero() && !a.StartedAt.Before(before) {
+			continue
+		}
 		var j analysis.Judgement
 		if a.Task != task || len(a.Evidence) == 0 || json.Unmarshal(a.Evidence, &j) != nil {
 			continue
